@@ -130,7 +130,9 @@ impl Lambda {
                 }
             }),
         };
-        Ok(self.pool.register(spec).await)
+        let group = self.pool.register(spec).await;
+        self.note_code_in_use(&group, digest);
+        Ok(group)
     }
 
     /// Tells what preparing found out, if it has.

@@ -14,6 +14,10 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Files that nobody names are left alone for this long.
+const YOUNG: Duration = Duration::from_secs(15 * 60);
 
 /// The SHA-256 of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,9 +130,9 @@ impl Blobs {
                 if name.to_str().and_then(Digest256::from_hex).is_some_and(&wanted) {
                     continue;
                 }
-                // Something that is being written now is young and has a temporary name.
-                let young = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age.as_secs() < 3600);
-                if young && name.to_str().is_some_and(|name| name.starts_with('.')) {
+                // What is young may be on its way to becoming a function's.
+                let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                if age < YOUNG {
                     continue;
                 }
                 let path = entry.path();
