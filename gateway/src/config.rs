@@ -5,6 +5,7 @@
 //! that cannot be read stops the start with one line: a typing error must not become a default.
 
 pub mod localstack;
+pub mod reference;
 
 use crate::engine::MemoryMib;
 use clap::{Args, ValueEnum};

@@ -133,7 +133,7 @@ pub struct Catalog {
 pub struct Change<'a> {
     catalog: &'a Catalog,
     arn: String,
-    before: Option<Arc<Function>>,
+    pub before: Option<Arc<Function>>,
     pub after: Option<Arc<Function>>,
     pending: Pending,
 }

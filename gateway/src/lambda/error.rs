@@ -19,6 +19,10 @@ pub enum LambdaError {
     AliasToUpdateNotFound(String),
     #[error("Alias already exists: {0}")]
     AliasExists(String),
+    #[error("{0}")]
+    ResourceNotFound(String),
+    #[error("{0}")]
+    VersionInUse(String),
     #[error("Function already exist: {0}")]
     FunctionExists(String),
     #[error("The operation cannot be performed at this time. The function is currently in the following state: {0}")]
@@ -89,10 +93,11 @@ impl From<NotEnoughUnreserved> for LambdaError {
 impl LambdaError {
     fn code(&self) -> &'static FaultCode {
         match self {
-            Self::FunctionNotFound(_) | Self::AliasNotFound(_) | Self::AliasToUpdateNotFound(_) => {
-                &code::RESOURCE_NOT_FOUND
-            }
-            Self::FunctionExists(_) | Self::AliasExists(_) | Self::NotActive(_) | Self::UpdateInProgress(_) => {
+            Self::FunctionNotFound(_)
+            | Self::AliasNotFound(_)
+            | Self::AliasToUpdateNotFound(_)
+            | Self::ResourceNotFound(_) => &code::RESOURCE_NOT_FOUND,
+            Self::VersionInUse(_) | Self::FunctionExists(_) | Self::AliasExists(_) | Self::NotActive(_) | Self::UpdateInProgress(_) => {
                 &code::RESOURCE_CONFLICT
             }
             Self::RevisionMismatch => &code::PRECONDITION_FAILED,

@@ -44,7 +44,7 @@ pub fn unpack(zip: impl Read + Seek, into: &Path, limit: u64) -> Result<(), Pack
     let mut links = Vec::new();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
-        let path = into.join(plain(entry.name())?);
+        let path = into.join(plain(&entry.name()?)?);
         let mode = entry.unix_mode();
         if entry.is_dir() {
             fs::create_dir_all(&path).map_err(|_| PackageError::NotAZip(None))?;
