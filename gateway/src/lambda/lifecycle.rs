@@ -228,8 +228,8 @@ pub fn begin_update(record: &mut FunctionRecord) -> Result<(), LambdaError> {
 
 /// The version that AWS would name for a runtime: `python:3.12.v0`, and an ARN of the same form as AWS's.
 pub fn runtime_version(runtime: &str, region: &str) -> Option<(String, String)> {
-    let split = runtime.find(|c: char| c.is_ascii_digit()).or_else(|| runtime.find('.').map(|dot| dot + 1))?;
-    let (language, version) = (runtime[..split].trim_end_matches('.'), &runtime[split..]);
+    let split = runtime.find(|c: char| !c.is_ascii_alphabetic())?;
+    let (language, version) = (&runtime[..split], runtime[split..].trim_start_matches('.'));
     let hash = crate::store::blob::Digest256::of(runtime.as_bytes()).hex();
     Some((format!("{language}:{version}.v0"), format!("arn:aws:lambda:{region}::runtime:{hash}")))
 }
