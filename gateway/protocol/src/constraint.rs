@@ -16,6 +16,9 @@ use std::fmt::{Display, Formatter, Result as Written};
 #[cfg(test)]
 mod tests;
 
+/// A hostile value must not come back many times its size. Bytes.
+const LONGEST_SHOWN: usize = 64 * 1024;
+
 /// Checks a whole input against the shape of its operation.
 pub fn check(shape: &'static Structure, input: &Object<String, Value>) -> Result<(), Fault> {
     let mut violations = Violations::default();
@@ -87,7 +90,11 @@ impl Violations {
         let value = match (shape, value) {
             (_, Value::Null) => "null ".to_owned(),
             (Shape::Map(map), _) if map.sensitive => String::new(),
-            _ => format!("'{}' ", Shown { shape, value }),
+            _ => {
+                let mut shown = Shown { shape, value }.to_string();
+                shown.truncate(shown.floor_char_boundary(LONGEST_SHOWN));
+                format!("'{shown}' ")
+            }
         };
         self.texts.push(format!("Value {value}at '{path}' failed to satisfy constraint: {constraint}"));
     }
