@@ -344,7 +344,9 @@ class Service:
 
     def faults(self):
         names = sorted(n for n, s in self.shapes.items() if s.get("exception"))
-        return "use crate::fault::{FaultCode, Side};\n\n" + "\n".join(self.fault(n) for n in names)
+        table = ", ".join(f"&{constant(name).removesuffix('_EXCEPTION')}" for name in names)
+        listed = f"/// All of the model.\npub static ALL: &[&FaultCode] = &[{table}];\n\n"
+        return "use crate::fault::{FaultCode, Side};\n\n" + listed + "\n".join(self.fault(n) for n in names)
 
     def module(self):
         constants = "\n".join(
