@@ -219,3 +219,49 @@ fn the_pattern_printed_is_the_models() {
     assert_eq!(text.pattern.as_ref().unwrap().printed, PATTERN);
     assert_eq!(FunctionReference::parse("a!", None, &CALLER), Err(FunctionNameError::Malformed("a!".to_owned())));
 }
+
+/// Read exactly as the model's pattern reads them: all names of up to five segments, plain and after an ARN's beginning,
+/// and every kind of region.
+#[test]
+fn names_are_read_as_the_pattern_reads_them() {
+    const REGION: &str = r"((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?";
+    const QUALIFIER: &str = r"(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
+    let named = PATTERN
+        .replacen(REGION, "(?:(?<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-[0-9]):)?", 1)
+        .replacen(r"(\d{12}:)?", "(?:(?<account>[0-9]{12}):)?", 1)
+        .replacen(r"([a-zA-Z0-9-_\.]+)", "(?<name>[a-zA-Z0-9-_.]+)", 1)
+        .replacen(QUALIFIER, r"(?::(?<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?", 1);
+    let pattern = crate::constraint::compile(&named);
+
+    let segments = ["", "function", "us-east-1", "123456789012", "f", "a.b", "$LATEST", "a!"];
+    let mut names: Vec<String> = segments.map(str::to_owned).to_vec();
+    let mut longest = names.clone();
+    for _ in 1..5 {
+        longest = longest.iter().flat_map(|name| segments.map(|segment| format!("{name}:{segment}"))).collect();
+        names.extend_from_slice(&longest);
+    }
+    names.extend(
+        ["$LATEST.PUBLISHED", "$latest", "$LATES", "12345678901", "1234567890123"]
+            .map(|tail| format!("{tail}:f:{tail}")),
+    );
+    for country in ["us", "u", "usa", "U1", "eusc-de", "eusc-"] {
+        for kind in ["", "-gov", "-iso", "-isob", "-isobb", "-govx"] {
+            names.extend(
+                ["-east-1", "-1", "-east-11", "-east", "-east-x", "-north-east-1", "--1"]
+                    .map(|rest| format!("{country}{kind}{rest}:f")),
+            );
+        }
+    }
+    let beginnings = ["", "arn:aws:lambda:", "arn:aws-cn:lambda:", "arn::lambda:", "arn:azure:lambda:", "arn:aws:s3:"];
+    let mut read = 0;
+    for name in names.iter().flat_map(|name| beginnings.map(|beginning| format!("{beginning}{name}"))) {
+        let wanted = pattern.captures(&name).map(|captures| {
+            let part = |group| captures.name(group).map(|part| part.as_str());
+            let name = part("name").unwrap();
+            Parts { region: part("region"), account: part("account"), name, qualifier: part("qualifier") }
+        });
+        read += usize::from(wanted.is_some());
+        assert_eq!(Parts::of(&name), wanted, "{name}");
+    }
+    assert!(read > 500, "{read}");
+}
