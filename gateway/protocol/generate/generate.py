@@ -16,12 +16,11 @@ import botocore.loaders
 
 HERE = pathlib.Path(__file__).resolve().parent
 CRATE = HERE.parent
-KEYWORDS = {"type", "ref", "match", "move", "use", "self", "static", "in", "as", "box", "final", "loop", "where"}
+KEYWORDS = {"type", "ref", "match", "move", "use", "static", "in", "as", "loop", "where"}
 SCALARS = {
     "string": "String", "boolean": "bool", "integer": "i32", "long": "i64", "double": "f64", "float": "f32",
     "blob": "Bytes", "timestamp": "Timestamp",
 }
-# Constraint texts speak of these; the order is that of AWS's messages.
 JAVA_CLASSES = {"d": "0-9", "w": "a-zA-Z_0-9", "s": r" \t\n\x0B\f\r"}
 
 
@@ -128,15 +127,16 @@ class Service:
         ]
         for member, reference in shape["members"].items():
             rust = self.rust(reference["shape"])
-            blob = rust == "Bytes"
             serde = []
             if shape.get("payload") == member:
                 serde.append("skip")
             else:
                 if pascal(snake(member)) != member:
                     serde.append(f'rename = "{member}"')
-                if blob:
-                    serde.append('with = "crate::blob"' if member in required else 'with = "crate::blob::optional"')
+                if rust == "Bytes" and member in required:
+                    sys.exit(f"{name}.{member}: crate::blob knows optional blobs only")
+                if rust == "Bytes":
+                    serde.append('with = "crate::blob"')
                 if member not in required:
                     serde.append('skip_serializing_if = "Option::is_none"')
             if serde:
@@ -201,7 +201,7 @@ class Service:
                 members = "".join(self.member(name, m, r) for m, r in shape["members"].items())
                 kind, fields = "Structure", f"name: {text(name)}, members: &[{members}]"
             case "list":
-                nullable = str(name in self.choice["nullable"]["elements"]).lower()
+                nullable = str(name in self.choice.get("nullable", {}).get("elements", [])).lower()
                 kind = "List"
                 fields = (
                     f"element: {self.shape(shape['member']['shape'])}, "
@@ -268,12 +268,16 @@ class Service:
         )
 
     def implementation(self, name, operation):
-        given = operation.get("input", {}).get("shape")
+        if "input" not in operation:
+            sys.exit(f"{name} has no input; `decode` knows operations with one only")
+        given = operation["input"]["shape"]
         answer = operation.get("output", {}).get("shape")
+        if not answer and operation["http"]["responseCode"] != 204:
+            sys.exit(f"{name} has no output and is not a 204; `encode` would write null")
         lines = [
             f"pub struct {name};",
             f"impl Operation for {name} {{",
-            f"type Input = {given or '()'};",
+            f"type Input = {given};",
             f"type Output = {answer or '()'};",
             f"const ROUTE: &'static Route = &{constant(name)};",
         ]
@@ -282,8 +286,7 @@ class Service:
         outside = ", ".join(f"({text(m)}, {self.location(answer, m)})" for m in placed)
         if placed:
             lines.append(f"const OUTSIDE_BODY: &'static [(&'static str, Location)] = &[{outside}];")
-        checked = f"&constraints::{constant(given)}" if given else "&Structure { name: \"Unit\", members: &[] }"
-        lines.append(f"fn input() -> &'static Structure {{ {checked} }}")
+        lines.append(f"fn input() -> &'static Structure {{ &constraints::{constant(given)} }}")
         for structure, method in ((given, self.take_payload), (answer, self.give_payload)):
             payload = structure and self.shapes[structure].get("payload")
             if payload:
@@ -308,6 +311,7 @@ class Service:
         )
         table = ", ".join(f"&{constant(name)}" for name in self.model["operations"])
         known = ", ".join(text(name) for name in self.operations)
+        inputs = ", ".join(f"&constraints::{constant(o['input']['shape'])}" for o in self.operations.values())
         bodies = "\n\n".join(self.implementation(name, o) for name, o in self.operations.items())
         uses = "use http::Method;\nuse super::{constraints, types::*};\nuse crate::operation::{Operation, Route};\n"
         uses += "use bytes::Bytes;\n" if "Bytes" in bodies else ""
@@ -316,7 +320,8 @@ class Service:
             f"{uses}\n/// Every operation that AWS has, with or without a type here.\n"
             f"pub static ROUTES: &[&Route] = &[{table}];\n\n"
             f"/// The names of the operations that have a type below.\n"
-            f"pub static TYPED: &[&str] = &[{known}];\n\n{routes}\n\n{bodies}"
+            f"pub static TYPED: &[&str] = &[{known}];\n\n"
+            f"#[cfg(test)]\npub(crate) static INPUTS: &[&Structure] = &[{inputs}];\n\n{routes}\n\n{bodies}"
         )
 
     # Faults
@@ -339,7 +344,9 @@ class Service:
 
     def faults(self):
         names = sorted(n for n, s in self.shapes.items() if s.get("exception"))
-        return "use crate::fault::{FaultCode, Side};\n\n" + "\n".join(self.fault(n) for n in names)
+        table = ", ".join(f"&{constant(name).removesuffix('_EXCEPTION')}" for name in names)
+        listed = f"/// All of the model.\npub static ALL: &[&FaultCode] = &[{table}];\n\n"
+        return "use crate::fault::{FaultCode, Side};\n\n" + listed + "\n".join(self.fault(n) for n in names)
 
     def module(self):
         constants = "\n".join(

@@ -24,21 +24,22 @@ impl Caller<'static> {
 impl<'r> Caller<'r> {
     /// From the Authorization header and the raw query of a request.
     pub fn of(authorization: Option<&'r str>, query: Option<&'r str>) -> Caller<'r> {
-        let from_header = authorization.and_then(|header| Caller::from_scope(after(header, "Credential=")?, "/"));
-        from_header
-            .or_else(|| {
-                let scope = after(query?, "X-Amz-Credential=")?;
-                Caller::from_scope(scope, "%2F").or_else(|| Caller::from_scope(scope, "/"))
-            })
-            .unwrap_or(Caller::UNSIGNED)
+        let signed = authorization.and_then(|header| Caller::from_scope(after(header, "Credential=")?, '/'));
+        let presigned = || {
+            let scope = after(query?, "X-Amz-Credential=")?;
+            Caller::from_scope(scope, '%').or_else(|| Caller::from_scope(scope, '/'))
+        };
+        signed.or_else(presigned).unwrap_or(Caller::UNSIGNED)
     }
 
-    /// `AKIDEXAMPLE/20251103/us-east-1/lambda/aws4_request`, and whatever follows it.
-    fn from_scope(scope: &'r str, separator: &str) -> Option<Caller<'r>> {
-        let (access_key, scope) = scope.split_once(separator)?;
-        let (_date, scope) = scope.split_once(separator)?;
-        let (region, scope) = scope.split_once(separator)?;
-        let (service, _rest) = scope.split_once(separator)?;
+    /// `AKIDEXAMPLE/20251103/us-east-1/lambda/aws4_request`, and whatever follows it; the slash may be encoded (`%2F`).
+    fn from_scope(mut scope: &'r str, separator: char) -> Option<Caller<'r>> {
+        let mut part = || {
+            let (part, rest) = scope.split_once(separator)?;
+            scope = if separator == '%' { rest.strip_prefix("2F")? } else { rest };
+            Some(part)
+        };
+        let (access_key, _date, region, service) = (part()?, part()?, part()?, part()?);
         if !is_word(access_key) || !is_word(region) || !is_word(service) {
             return None;
         }
@@ -48,8 +49,10 @@ impl<'r> Caller<'r> {
     }
 }
 
+/// What follows the key, which is the text's first or second word in what SDKs send.
 fn after<'r>(text: &'r str, key: &str) -> Option<&'r str> {
-    text.find(key).map(|at| &text[at + key.len()..])
+    let second = text.split_once([' ', '&']).and_then(|(_, rest)| rest.strip_prefix(key));
+    second.or_else(|| text.find(key).map(|at| &text[at + key.len()..]))
 }
 
 fn is_word(text: &str) -> bool {

@@ -16,10 +16,13 @@ use std::fmt::{Display, Formatter, Result as Written};
 #[cfg(test)]
 mod tests;
 
+/// A hostile value must not come back many times its size. Bytes.
+const LONGEST_SHOWN: usize = 64 * 1024;
+
 /// Checks a whole input against the shape of its operation.
 pub fn check(shape: &'static Structure, input: &Object<String, Value>) -> Result<(), Fault> {
     let mut violations = Violations::default();
-    violations.structure(shape, input, "");
+    violations.structure(shape, input, None);
     match violations.texts.len() {
         0 => Ok(()),
         1 => Err(Fault::validation(format!("1 validation error detected: {}", violations.texts[0]))),
@@ -38,17 +41,16 @@ struct Violations {
 }
 
 impl Violations {
-    fn structure(&mut self, shape: &'static Structure, object: &Object<String, Value>, path: &str) {
+    fn structure(&mut self, shape: &'static Structure, object: &Object<String, Value>, above: Option<&Path<'_>>) {
         for member in shape.members {
             let value = object.get(member.name).unwrap_or(&Value::Null);
             if member.required || !value.is_null() {
-                let separator = if path.is_empty() { "" } else { "." };
-                self.value(member.shape, value, &format!("{path}{separator}{}", Camel(member.name)));
+                self.value(member.shape, value, &Path { above, step: Step::Member(member.name) });
             }
         }
     }
 
-    fn value(&mut self, shape: Shape, value: &Value, path: &str) {
+    fn value(&mut self, shape: Shape, value: &Value, path: &Path<'_>) {
         if value.is_null() {
             return self.add(shape, value, path, Constraint::NotNull);
         }
@@ -56,11 +58,11 @@ impl Violations {
             self.add(shape, value, path, constraint);
         }
         match (shape, value) {
-            (Shape::Structure(structure), Value::Object(object)) => self.structure(structure, object, path),
+            (Shape::Structure(structure), Value::Object(object)) => self.structure(structure, object, Some(path)),
             // Elements that are structures are reported one by one, all others by their list.
             (Shape::List(list), Value::Array(elements)) if matches!(list.element, Shape::Structure(_)) => {
                 for (index, element) in elements.iter().enumerate() {
-                    self.value(list.element, element, &format!("{path}.{}.member", index + 1));
+                    self.value(list.element, element, &Path { above: Some(path), step: Step::Element(index) });
                 }
             }
             (Shape::List(list), Value::Array(elements)) => {
@@ -83,11 +85,15 @@ impl Violations {
         }
     }
 
-    fn add(&mut self, shape: Shape, value: &Value, path: &str, constraint: impl Display) {
+    fn add(&mut self, shape: Shape, value: &Value, path: &Path<'_>, constraint: impl Display) {
         let value = match (shape, value) {
             (_, Value::Null) => "null ".to_owned(),
             (Shape::Map(map), _) if map.sensitive => String::new(),
-            _ => format!("'{}' ", Shown { shape, value }),
+            _ => {
+                let mut shown = Shown { shape, value }.to_string();
+                shown.truncate(shown.floor_char_boundary(LONGEST_SHOWN));
+                format!("'{shown}' ")
+            }
         };
         self.texts.push(format!("Value {value}at '{path}' failed to satisfy constraint: {constraint}"));
     }
@@ -220,6 +226,29 @@ impl Display for Shown<'_> {
             }
             (_, Value::String(text)) => f.write_str(text),
             (_, value) => write!(f, "{value}"),
+        }
+    }
+}
+
+/// Where a value is: `fileSystemConfigs.1.member.arn`. Built while walking, written only for what is wrong.
+struct Path<'a> {
+    above: Option<&'a Path<'a>>,
+    step: Step,
+}
+
+enum Step {
+    Member(&'static str),
+    Element(usize),
+}
+
+impl Display for Path<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Written {
+        if let Some(above) = self.above {
+            write!(f, "{above}.")?;
+        }
+        match self.step {
+            Step::Member(name) => write!(f, "{}", Camel(name)),
+            Step::Element(index) => write!(f, "{}.member", index + 1),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The codes of a service's model are generated (`model::lambda::fault::RESOURCE_NOT_FOUND`); those that no model has
 //! are here. How a fault looks on the wire is its codec's (`rest_json::encode_fault`).
-//! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html> tells what clients make of the statuses.
+//! <https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html>
 
 use crate::operation::Route;
 
@@ -37,7 +37,8 @@ pub static UNKNOWN_OPERATION: FaultCode = unmodelled("UnknownOperationException"
 pub static NOT_IMPLEMENTED: FaultCode = unmodelled("NotImplementedException", 501, "message");
 
 /// A call's refusal.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", code.name)]
 pub struct Fault {
     pub code: &'static FaultCode,
     pub message: String,
@@ -75,9 +76,9 @@ impl Fault {
         Fault::new(&NOT_IMPLEMENTED, message)
     }
 
-    /// A path that no operation has.
+    /// A method and path that no operation has.
     pub fn unknown_operation() -> Fault {
-        Fault::new(&UNKNOWN_OPERATION, "")
+        Fault::new(&UNKNOWN_OPERATION, "no operation of AWS has this method and path")
     }
 
     pub fn side(&self) -> Option<Side> {

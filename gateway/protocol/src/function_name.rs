@@ -9,8 +9,6 @@
 use crate::fault::{ACCESS_DENIED, Fault};
 use crate::model::lambda::fault::{INVALID_PARAMETER_VALUE, RESOURCE_NOT_FOUND};
 use crate::{Arn, Caller};
-use regex::Regex;
-use std::sync::LazyLock;
 
 #[cfg(test)]
 mod tests;
@@ -48,12 +46,90 @@ pub enum FunctionNameError {
 /// The model's NamespacedFunctionName; a test compares them.
 const PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
 
-/// The same with the groups named that matter. Optional parts are taken greedily, so `…:function` is a function of that
-/// name, and so is `function:$LATEST`.
-static FORMS: LazyLock<Regex> = LazyLock::new(|| {
-    let forms = r"\A(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?(?:(?<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-[0-9]):)?(?:(?<account>[0-9]{12}):)?(?:function:)?(?<name>[a-zA-Z0-9-_.]+)(?::(?<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?\z";
-    Regex::new(forms).expect("the forms are a regex")
-});
+/// The parts of a name that fits the pattern.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<'a> {
+    region: Option<&'a str>,
+    account: Option<&'a str>,
+    name: &'a str,
+    qualifier: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// Reads optional parts wherever they can be read, as the pattern does: a lone `…:function` is a function of that
+    /// name, and so is the one of `function:$LATEST`.
+    fn of(text: &'a str) -> Option<Parts<'a>> {
+        let segments: Vec<&str> = text.split(':').take(9).collect();
+        let segments = match segments.as_slice() {
+            ["arn", partition, "lambda", rest @ ..] if is_partition(partition) => rest,
+            all => all,
+        };
+        // Every choice of which optional parts are there, the greediest first.
+        (0..8u8).rev().find_map(|taken| {
+            let (region, rest) = optional(segments, taken & 4 != 0, is_region)?;
+            let (account, rest) = optional(rest, taken & 2 != 0, is_account)?;
+            let (_, rest) = optional(rest, taken & 1 != 0, |segment| segment == "function")?;
+            match rest {
+                [name] if is_name(name) => Some(Parts { region, account, name, qualifier: None }),
+                [name, q] if is_name(name) && is_qualifier(q) => {
+                    Some(Parts { region, account, name, qualifier: Some(q) })
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
+/// The first segment if it is to be taken and can be, and the others.
+fn optional<'s, 'a>(
+    segments: &'s [&'a str],
+    taken: bool,
+    fits: fn(&str) -> bool,
+) -> Option<(Option<&'a str>, &'s [&'a str])> {
+    match segments {
+        [first, rest @ ..] if taken => fits(first).then_some((Some(*first), rest)),
+        _ => (!taken).then_some((None, segments)),
+    }
+}
+
+fn is_partition(segment: &str) -> bool {
+    let rest = segment.strip_prefix("aws").unwrap_or(segment);
+    segment.is_empty()
+        || rest.len() < segment.len() && rest.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
+}
+
+/// `us-east-1`, `us-gov-west-1`, `us-isob-east-1`, `eusc-de-east-1`.
+fn is_region(segment: &str) -> bool {
+    let mut parts = segment.strip_prefix("eusc-").unwrap_or(segment).split('-').peekable();
+    let letters = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let country = parts.next().is_some_and(|part| part.len() == 2 && letters(part));
+    // Of `us-gov-1` the second part is a place, of `us-gov-west-1` it is not.
+    let (second, third, fourth) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
+    let number = |part: &str| part.len() == 1 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let kind = second == "gov"
+        || second.strip_prefix("iso").is_some_and(|tail| tail.is_empty() || tail.len() == 1 && letters(tail));
+    country
+        && match fourth {
+            None => letters(second) && number(third),
+            Some(fourth) => kind && letters(third) && number(fourth) && parts.next().is_none(),
+        }
+}
+
+fn is_account(segment: &str) -> bool {
+    segment.len() == 12 && segment.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn is_name(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn is_qualifier(segment: &str) -> bool {
+    matches!(segment, "$LATEST" | "$LATEST.PUBLISHED") || is_plain(segment)
+}
 
 impl<'a> FunctionReference<'a> {
     pub fn parse(
@@ -61,23 +137,20 @@ impl<'a> FunctionReference<'a> {
         qualifier: Option<&'a str>,
         caller: &Caller<'a>,
     ) -> Result<FunctionReference<'a>, FunctionNameError> {
-        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if plain && !name.is_empty() {
+        // The common case, without a look at the other forms.
+        if is_plain(name) {
             return Ok(FunctionReference { region: caller.region, account: caller.account, name, qualifier });
         }
-        let parts = FORMS.captures(name).ok_or_else(|| FunctionNameError::Malformed(name.to_owned()))?;
-        let part = |group| parts.name(group).map(|part| part.as_str());
-        let region = part("region").unwrap_or(caller.region);
+        let parts = Parts::of(name).ok_or_else(|| FunctionNameError::Malformed(name.to_owned()))?;
+        let region = parts.region.unwrap_or(caller.region);
         if region != caller.region {
             return Err(FunctionNameError::ForeignRegion { named: region.to_owned(), here: caller.region.to_owned() });
         }
-        let derived = part("qualifier");
-        if derived.is_some() && qualifier.is_some() && derived != qualifier {
+        if parts.qualifier.is_some() && qualifier.is_some() && parts.qualifier != qualifier {
             return Err(FunctionNameError::ContradictingQualifier);
         }
-        let account = part("account").unwrap_or(caller.account);
-        let name = part("name").ok_or_else(|| FunctionNameError::Malformed(name.to_owned()))?;
-        Ok(FunctionReference { region, account, name, qualifier: derived.or(qualifier) })
+        let account = parts.account.unwrap_or(caller.account);
+        Ok(FunctionReference { region, account, name: parts.name, qualifier: parts.qualifier.or(qualifier) })
     }
 
     /// As CreateFunction reads a name: of the caller's own account, and short.

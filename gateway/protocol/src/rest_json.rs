@@ -8,6 +8,8 @@
 mod decode;
 mod encode;
 mod route;
+#[cfg(test)]
+mod tests;
 
 pub use decode::decode;
 pub use encode::{Answer, encode, encode_fault};

@@ -21,22 +21,29 @@ pub fn find(method: &Method, uri: &Uri) -> Option<(&'static Route, Labels)> {
     let path = path.strip_suffix('/').unwrap_or(path);
     let query = uri.query().unwrap_or_default();
     let fits = |route: &&&'static Route| {
-        route.method == *method && labels(route.path, path).is_some() && has_pairs(query, route.query)
+        route.method == *method && has_path(path, route.path) && has_pairs(query, route.query)
     };
     // Where two share a path, the one that asks for more of the query is meant.
     let route = lambda::ROUTES.iter().filter(fits).max_by_key(|route| route.query.len())?;
-    let labels = labels(route.path, path)?.map(|(name, raw)| (name, decoded(raw))).collect();
+    let labels = route.path.split('/').zip(path.split('/'));
+    let labels = labels.filter_map(|(wanted, given)| Some((label(wanted)?, decoded(given)))).collect();
     Some((route, Labels(labels)))
 }
 
-/// The raw labels of a path that fits the pattern.
-fn labels<'p>(pattern: &'static str, path: &'p str) -> Option<impl Iterator<Item = (&'static str, &'p str)>> {
-    fn name(segment: &'static str) -> Option<&'static str> {
-        segment.strip_prefix('{')?.strip_suffix('}')
+/// The name of a segment that is a label.
+fn label(segment: &'static str) -> Option<&'static str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+fn has_path(path: &str, wanted: &'static str) -> bool {
+    let (mut wanted, mut given) = (wanted.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) if wanted == given || label(wanted).is_some() => {}
+            _ => return false,
+        }
     }
-    let same = pattern.split('/').count() == path.split('/').count()
-        && pattern.split('/').zip(path.split('/')).all(|(wanted, given)| name(wanted).is_some() || wanted == given);
-    same.then(|| pattern.split('/').zip(path.split('/')).filter_map(|(wanted, given)| Some((name(wanted)?, given))))
 }
 
 fn has_pairs(query: &str, wanted: &[(&str, &str)]) -> bool {

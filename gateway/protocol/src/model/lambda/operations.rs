@@ -129,6 +129,32 @@ pub static TYPED: &[&str] = &[
     "ListAliases",
 ];
 
+#[cfg(test)]
+pub(crate) static INPUTS: &[&Structure] = &[
+    &constraints::CREATE_FUNCTION_REQUEST,
+    &constraints::GET_FUNCTION_REQUEST,
+    &constraints::GET_FUNCTION_CONFIGURATION_REQUEST,
+    &constraints::UPDATE_FUNCTION_CODE_REQUEST,
+    &constraints::UPDATE_FUNCTION_CONFIGURATION_REQUEST,
+    &constraints::DELETE_FUNCTION_REQUEST,
+    &constraints::LIST_FUNCTIONS_REQUEST,
+    &constraints::TAG_RESOURCE_REQUEST,
+    &constraints::UNTAG_RESOURCE_REQUEST,
+    &constraints::LIST_TAGS_REQUEST,
+    &constraints::PUT_FUNCTION_CONCURRENCY_REQUEST,
+    &constraints::GET_FUNCTION_CONCURRENCY_REQUEST,
+    &constraints::DELETE_FUNCTION_CONCURRENCY_REQUEST,
+    &constraints::GET_ACCOUNT_SETTINGS_REQUEST,
+    &constraints::INVOCATION_REQUEST,
+    &constraints::PUBLISH_VERSION_REQUEST,
+    &constraints::LIST_VERSIONS_BY_FUNCTION_REQUEST,
+    &constraints::CREATE_ALIAS_REQUEST,
+    &constraints::GET_ALIAS_REQUEST,
+    &constraints::UPDATE_ALIAS_REQUEST,
+    &constraints::DELETE_ALIAS_REQUEST,
+    &constraints::LIST_ALIASES_REQUEST,
+];
+
 static ADD_LAYER_VERSION_PERMISSION: Route = Route {
     service: "lambda",
     operation: "AddLayerVersionPermission",

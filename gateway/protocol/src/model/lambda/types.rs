@@ -236,7 +236,7 @@ pub struct FileSystemConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct FunctionCode {
-    #[serde(with = "crate::blob::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::blob", skip_serializing_if = "Option::is_none")]
     pub zip_file: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3_bucket: Option<String>,
@@ -752,7 +752,7 @@ pub struct UpdateAliasRequest {
 #[serde(default, rename_all = "PascalCase")]
 pub struct UpdateFunctionCodeRequest {
     pub function_name: String,
-    #[serde(with = "crate::blob::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::blob", skip_serializing_if = "Option::is_none")]
     pub zip_file: Option<Bytes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3_bucket: Option<String>,
