@@ -2,7 +2,7 @@
 """Writes src/model/<service>/ from botocore's models: facts only (names, types, constraints), no prose.
 
 One TOML file beside this script names a service, the operations to take, and where AWS is known to differ from its own
-model. The output is checked in; the same botocore (tests/requirements.txt) and rustfmt give the same bytes.
+model. To type one more operation, add its name there and run this again. The output is checked in; the same botocore (tests/requirements.txt) and rustfmt give the same bytes.
 Usage: generate.py [output folder], by default the crate's src/model.
 """
 

@@ -23,10 +23,14 @@ pub struct Signer<'a> {
     pub service: &'a str,
 }
 
-/// A part of the request that a header cannot carry: no host, or credentials with odd characters.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot sign the request to {0}: {1}")]
-pub struct SignError(String, &'static str);
+/// Why a request cannot be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    #[error("cannot sign a request to {0}: the URI has no host")]
+    NoHost(Uri),
+    #[error("cannot sign a request to {0}: access key or session token have characters that no header can carry")]
+    UnprintableCredentials(Uri),
+}
 
 impl Signer<'_> {
     /// Signs a request with an absolute URI: adds Host, X-Amz-Date, Authorization and what else the service wants.
@@ -34,12 +38,12 @@ impl Signer<'_> {
         let moment = now.basic();
         let hash = hex(&Sha256::digest(request.body().as_ref()));
         let uri = request.uri().clone();
-        let refuse = |why| SignError(uri.to_string(), why);
-        let host = host(&uri).ok_or_else(|| refuse("the URI has no host"))?;
+        let host = host(&uri).ok_or_else(|| SignError::NoHost(uri.clone()))?;
+        let carried =
+            |text: &str| HeaderValue::from_str(text).map_err(|_| SignError::UnprintableCredentials(uri.clone()));
 
         let mut add = |name: &'static str, value: &str| {
-            let value = HeaderValue::from_str(value).map_err(|_| refuse("a header cannot carry its credentials"))?;
-            request.headers_mut().insert(HeaderName::from_static(name), value);
+            request.headers_mut().insert(HeaderName::from_static(name), carried(value)?);
             Ok(())
         };
         add("host", &host)?;
@@ -69,9 +73,7 @@ impl Signer<'_> {
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.access_key
         );
-        let value =
-            HeaderValue::from_str(&authorization).map_err(|_| refuse("a header cannot carry its credentials"))?;
-        request.headers_mut().insert(header::AUTHORIZATION, value);
+        request.headers_mut().insert(header::AUTHORIZATION, carried(&authorization)?);
         Ok(())
     }
 }
@@ -145,4 +147,22 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That signatures are right, tests/wire asks botocore.
+    #[test]
+    fn what_cannot_be_signed_is_told() {
+        let signer =
+            |access_key| Signer { access_key, secret_key: "s", session_token: None, region: "r", service: "s3" };
+        let mut relative = Request::get("/bucket/key").body("").unwrap();
+        let error = signer("a").sign(&mut relative, Timestamp::default()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot sign a request to /bucket/key: the URI has no host");
+        let mut request = Request::get("http://host/bucket/key").body("").unwrap();
+        let error = signer("a\nb").sign(&mut request, Timestamp::default()).unwrap_err();
+        assert!(matches!(error, SignError::UnprintableCredentials(_)));
+    }
 }

@@ -8,7 +8,7 @@ use crate::constraint;
 use crate::fault::{Fault, SERIALIZATION};
 use crate::operation::Operation;
 use crate::rest_json::Labels;
-use crate::shape::{Location, Member, Shape, Structure};
+use crate::shape::{Location, Shape, Structure};
 use bytes::Bytes;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -23,42 +23,40 @@ pub fn decode<O: Operation>(
     body: Bytes,
 ) -> Result<O::Input, Fault> {
     let shape = O::input();
-    let raw = shape.members.iter().any(|member| member.location == Location::Payload);
-    let mut input = if raw || !shape.members.iter().any(|member| member.location == Location::Body) {
-        Object::new()
+    let travels = |location| shape.members.iter().any(|member| member.location == location);
+    let (mut input, payload) = if travels(Location::Payload) {
+        (Object::new(), Some(body))
+    } else if travels(Location::Body) {
+        (parse(body)?, None)
     } else {
-        parse(&body)?
+        (Object::new(), None)
     };
     for member in shape.members {
-        match member.location {
-            Location::Uri(label) => put(&mut input, member, labels.get(label).map(Cow::from))?,
+        if member.location != Location::Body {
+            // Whatever a body says under this name is not meant.
+            input.remove(member.name);
+        }
+        let value = match member.location {
+            Location::Body => {
+                input.get_mut(member.name).map_or(Ok(()), |value| conform(member.shape, value))?;
+                None
+            }
+            Location::Uri(label) => labels.get(label).map(|text| scalar(member.shape, text.into())).transpose()?,
             Location::Header(name) => {
                 let text = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-                put(&mut input, member, text)?;
+                text.map(|text| scalar(member.shape, text)).transpose()?
             }
-            Location::Query(key) => match member.shape {
-                Shape::List(list) => {
-                    let texts = values(query.unwrap_or_default(), key);
-                    let elements: Vec<Value> =
-                        texts.map(|text| scalar(list.element, text)).collect::<Result<_, _>>()?;
-                    if !elements.is_empty() {
-                        input.insert(member.name.to_owned(), Value::Array(elements));
-                    }
-                }
-                _ => put(&mut input, member, values(query.unwrap_or_default(), key).next())?,
-            },
-            Location::Body => {
-                if let Some(value) = input.get_mut(member.name) {
-                    conform(member.shape, value)?;
-                }
-            }
-            Location::Payload | Location::StatusCode => drop(input.remove(member.name)),
+            Location::Query(key) => from_query(member.shape, values(query.unwrap_or_default(), key))?,
+            Location::Payload | Location::StatusCode => None,
+        };
+        if let Some(value) = value {
+            input.insert(member.name.to_owned(), value);
         }
     }
     constraint::check(shape, &input)?;
     let mut typed = serde_json::from_value(Value::Object(input)).map_err(|error| unreadable(error.to_string()))?;
-    if raw {
-        O::set_payload(&mut typed, body);
+    if let Some(payload) = payload {
+        O::set_payload(&mut typed, payload);
     }
     Ok(typed)
 }
@@ -68,11 +66,11 @@ fn unreadable(message: impl Into<String>) -> Fault {
 }
 
 /// The members of a JSON body; none at all is none given.
-fn parse(body: &[u8]) -> Result<Object<String, Value>, Fault> {
+fn parse(body: Bytes) -> Result<Object<String, Value>, Fault> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Object::new());
     }
-    match serde_json::from_slice(body) {
+    match serde_json::from_slice(&body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(Value::Array(_)) => Err(unreadable("Start of list found where not expected")),
         Ok(_) => Err(unreadable("Expected null")),
@@ -80,13 +78,11 @@ fn parse(body: &[u8]) -> Result<Object<String, Value>, Fault> {
     }
 }
 
-/// Places a member that came as text; whatever the body said under its name is not meant.
-fn put(input: &mut Object<String, Value>, member: &Member, text: Option<Cow<'_, str>>) -> Result<(), Fault> {
-    match text {
-        Some(text) => drop(input.insert(member.name.to_owned(), scalar(member.shape, text)?)),
-        None => drop(input.remove(member.name)),
-    }
-    Ok(())
+/// A member from the values of its key: a list takes all of them, others the first.
+fn from_query<'q>(shape: Shape, mut texts: impl Iterator<Item = Cow<'q, str>>) -> Result<Option<Value>, Fault> {
+    let Shape::List(list) = shape else { return texts.next().map(|text| scalar(shape, text)).transpose() };
+    let elements: Vec<Value> = texts.map(|text| scalar(list.element, text)).collect::<Result<_, _>>()?;
+    Ok((!elements.is_empty()).then_some(Value::Array(elements)))
 }
 
 /// A value from path, query or header, in the type of its shape.
