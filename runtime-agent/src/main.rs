@@ -1,1 +1,4 @@
+mod sandbox;
+mod sys;
+
 fn main() {}
