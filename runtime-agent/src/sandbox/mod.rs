@@ -8,10 +8,21 @@
 //!                      └──spawn──> processes, whose ends come out of take_exits()
 //! ```
 
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+mod error;
+mod memory;
+mod spawn;
 
-/// A process of the sandbox, by the pid that the sandbox gave it (not one of the machine's).
+pub use error::{SandboxError, SpawnError};
+pub use memory::MemoryUse;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use warmpod_link::worker::SandboxSpec;
+
+/// A process of the sandbox: its pid as the agent sees it, not as it sees itself. Names the process until
+/// [`Sandbox::take_exits`] has told its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(pub u32);
 
@@ -43,4 +54,144 @@ pub struct Attachment<'a> {
     pub layers: &'a [PathBuf],
     /// Size of /tmp.
     pub ephemeral_mib: u32,
+}
+
+pub struct Sandbox {
+    children: BTreeSet<ProcessId>,
+    /// Readable while a child's end has not been taken.
+    signals: OwnedFd,
+    memory: memory::Meter,
+    /// Where the function's code and its first layer are when nothing can be mounted.
+    code: PathBuf,
+    layer: PathBuf,
+}
+
+impl Sandbox {
+    /// Makes the sandbox. The process has one thread, and is changed for good: it is inside afterwards.
+    /// With no spec the processes run beside the agent, with nothing of its own making between them.
+    pub fn enter(spec: Option<&SandboxSpec>) -> Result<Sandbox, SandboxError> {
+        if spec.is_some() {
+            return Err(SandboxError::step("make namespaces", std::io::ErrorKind::Unsupported.into()));
+        }
+        let signals = crate::sys::child_signals().map_err(|source| SandboxError::step("watch for exits", source))?;
+        // Orphans come to the agent, so that kill_all finds them.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|errno| SandboxError::step("become the reaper of orphans", errno.into()))?;
+        Ok(Sandbox {
+            children: BTreeSet::new(),
+            signals,
+            memory: memory::Meter::of_processes(),
+            code: PathBuf::from("/var/task"),
+            layer: PathBuf::from("/opt"),
+        })
+    }
+
+    /// Shows the function's files to the processes, those that run already too.
+    pub fn attach(&mut self, what: &Attachment<'_>) -> Result<(), SandboxError> {
+        self.code = what.code.to_owned();
+        if let Some(layer) = what.layers.last() {
+            self.layer = layer.clone();
+        }
+        Ok(())
+    }
+
+    /// The function's code as its processes see it: /var/task wherever something can be mounted.
+    pub fn code(&self) -> &Path {
+        &self.code
+    }
+
+    /// The layers as the processes see them: /opt wherever something can be mounted.
+    pub fn layer(&self) -> &Path {
+        &self.layer
+    }
+
+    pub fn spawn(&mut self, command: Command<'_>) -> Result<ProcessId, SpawnError> {
+        let process = spawn::spawn(command)?;
+        self.children.insert(process);
+        Ok(process)
+    }
+
+    /// Sends `signal` to a process's group. Nothing happens to one that has ended.
+    pub fn kill(&mut self, group: ProcessId, signal: i32) {
+        // A child that was not waited for keeps its pid, so this cannot hit a stranger.
+        if self.children.contains(&group)
+            && let (Some(pid), Some(signal)) = (group.pid(), Signal::from_named_raw(signal))
+        {
+            // Gone in between: what was wanted.
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+
+    /// Ends every process of the sandbox, and returns when they are gone. Files stay. Their ends do not come out of
+    /// `take_exits`.
+    pub fn kill_all(&mut self) {
+        // Each round ends what the round before let slip by forking; a fork with a SIGKILL pending fails.
+        loop {
+            let descendants = memory::descendants(rustix::process::getpid());
+            for pid in descendants.iter().copied().chain(self.children.iter().filter_map(|child| child.pid())) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            // Waits for one, takes the rest; an error says that there are no children.
+            if rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED).is_err() {
+                break;
+            }
+            while let Ok(Some(_)) = rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+            {
+            }
+        }
+        self.children.clear();
+    }
+
+    /// Readable when `take_exits` has something to tell.
+    pub fn events(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// The processes that ended since the last call.
+    pub fn take_exits(&mut self) -> Vec<(ProcessId, Ended)> {
+        let mut pending = [0; 128];
+        while rustix::io::read(&self.signals, &mut pending).is_ok_and(|count| count > 0) {}
+        let mut exits = Vec::new();
+        while let Ok(Some((pid, ended))) = reap() {
+            let process = ProcessId(pid.as_raw_nonzero().get().cast_unsigned());
+            // Anything else was an orphan.
+            if self.children.remove(&process) {
+                exits.push((process, ended));
+            }
+        }
+        exits
+    }
+
+    /// What the processes use. `None` where it cannot be known.
+    pub fn memory(&self) -> Option<MemoryUse> {
+        self.memory.read()
+    }
+
+    /// The layers of isolation that are on, in plain words.
+    pub fn layers(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+impl ProcessId {
+    fn pid(self) -> Option<Pid> {
+        Pid::from_raw(self.0.cast_signed())
+    }
+}
+
+/// One child that has ended, if there is one.
+fn reap() -> rustix::io::Result<Option<(Pid, Ended)>> {
+    let Some((pid, status)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG)? else { return Ok(None) };
+    let ended = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ended::Exited(code),
+        (None, Some(signal)) => Ended::Signaled(signal),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some((pid, ended)))
 }
