@@ -1,4 +1,11 @@
 mod sandbox;
 mod sys;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("try") => sandbox::trial::run(),
+        _ => ExitCode::FAILURE,
+    }
+}

@@ -88,7 +88,9 @@ pub struct InitReport {
 pub enum InitOutcome {
     Succeeded,
     /// AWS's error type, such as `Runtime.ImportModuleError`.
-    Failed { error_type: String },
+    Failed {
+        error_type: String,
+    },
     TimedOut,
 }
 
