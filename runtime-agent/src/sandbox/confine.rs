@@ -33,7 +33,7 @@ impl Ids {
 }
 
 pub(super) struct Confinement {
-    ids: Option<Ids>,
+    pub(super) ids: Option<Ids>,
     capabilities: bool,
     limits: Vec<(Resource, Rlimit)>,
     pub(super) ruleset: Option<Ruleset>,

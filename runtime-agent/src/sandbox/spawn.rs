@@ -9,6 +9,7 @@ use super::files::Files;
 use super::{Command, ProcessId, SpawnError, Step, World};
 use crate::sys::{self, Fork};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Gid, Uid};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,6 +64,10 @@ pub(super) fn spawn(command: Command<'_>, world: Option<&World>) -> Result<Proce
             .collect::<Result<_, _>>()?,
         directory: c_string(command.directory.as_os_str().as_bytes())?,
     };
+    if let Some(ids) = world.and_then(|world| world.confinement.ids) {
+        // So that opening /dev/stdout works. Not where the pipe is none of ours.
+        let _ = rustix::fs::fchown(&command.output, Some(Uid::from_raw(ids.user)), Some(Gid::from_raw(ids.group)));
+    }
     let (news, report) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fork_error)?;
     let pid = match sys::fork().map_err(SpawnError::Fork)? {
         Fork::Parent(pid) => pid,

@@ -4,5 +4,7 @@
 //! The attempts are Python, since it can make any system call. As root every test runs twice: as root, and as an
 //! ordinary user.
 
+mod end;
 mod escape;
+mod inside;
 mod trial;

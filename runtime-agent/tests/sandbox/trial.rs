@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
@@ -16,16 +16,21 @@ use warmpod_link::worker::{Bind, IdMap, Layers, Network, SandboxSpec};
 const NOBODY: u32 = 65534;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum User {
+pub(crate) enum User {
     Root,
     Ordinary,
 }
 
 impl User {
     /// Those that tests can be here.
-    pub fn all() -> &'static [User] {
+    pub(crate) fn all() -> &'static [User] {
         if rustix::process::geteuid().is_root() { &[User::Root, User::Ordinary] } else { &[User::Ordinary] }
     }
+}
+
+fn ordinary() -> u32 {
+    let own = rustix::process::geteuid();
+    if own.is_root() { NOBODY } else { own.as_raw() }
 }
 
 /// An interpreter of this machine.
@@ -48,18 +53,19 @@ static PYTHON: LazyLock<Python> = LazyLock::new(|| {
 });
 
 /// A machine's folders for one test, and the sandbox it tries.
-pub struct Sandbox {
-    pub user: User,
-    pub spec: SandboxSpec,
-    pub attach: Option<Shown>,
-    pub folder: TempDir,
+pub(crate) struct Sandbox {
+    pub(crate) user: User,
+    pub(crate) spec: SandboxSpec,
+    pub(crate) attach: Option<Shown>,
+    pub(crate) folder: TempDir,
 }
 
 impl Sandbox {
     /// With all layers that this machine has.
-    pub fn of(user: User) -> Sandbox {
+    pub(crate) fn of(user: User) -> Sandbox {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        // Not /tmp, which Landlock alone cannot hide.
+        let folder = TempDir::new_in("/var/tmp").expect("a temporary folder can be made");
         open_to_all(folder.path());
         for name in ["code", "code/mine", "code/other", "code/layer", "code/upper"] {
             std::fs::create_dir(folder.path().join(name)).expect("a new folder can be made");
@@ -85,64 +91,103 @@ impl Sandbox {
         Sandbox { user, spec, attach: None, folder }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
+    /// The function's user as the machine sees it.
+    pub(crate) fn outer_uid(&self) -> u32 {
+        match self.spec.ids {
+            IdMap::Range { base } => base + 993,
+            IdMap::Single => ordinary(),
+        }
+    }
+
     /// A file of the machine that everybody may read.
-    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).expect("the test's own folder is writable");
         path
     }
 
     /// Shows `code/mine`, and of the layers what is named.
-    pub fn shows(mut self, layers: &[&str]) -> Sandbox {
+    pub(crate) fn shows(mut self, layers: &[&str]) -> Sandbox {
         let layers = layers.iter().map(|name| self.path("code").join(name)).collect();
         self.attach = Some(Shown { code: self.path("code/mine"), layers, ephemeral_mib: 16 });
         self
     }
 
-    pub fn command(&self, program: &[&str]) -> Result<Output, String> {
-        let trial = Trial {
-            sandbox: Some(self.spec.clone()),
-            attach: self.attach.clone(),
-            command: program.iter().map(|&word| word.to_owned()).collect(),
-            environment: Vec::new(),
-        };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_warmpod-agent"));
-        command.arg("try").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env("SECRET_OF_THE_AGENT", "1");
-        if self.user == User::Ordinary && rustix::process::geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
-        let bytes = postcard::to_stdvec(&trial).map_err(|error| error.to_string())?;
-        child.stdin.take().expect("it is piped").write_all(&bytes).map_err(|error| error.to_string())?;
-        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    pub(crate) fn command(&self, program: &[&str]) -> Result<Output, String> {
+        let output = self.spawn(program).wait_with_output().map_err(|error| error.to_string())?;
         if output.status.code() == Some(i32::from(NO_SANDBOX)) {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         Ok(output)
     }
 
-    /// Runs a Python program. Its last line is what it says.
-    pub fn python(&self, script: &str) -> Said {
+    /// Starts a Python program, and does not wait for it.
+    pub(crate) fn start(&self, script: &str) -> Child {
         let executable = PYTHON.executable.to_str().expect("an interpreter's path is text");
-        let output = self.command(&[executable, "-c", script]).expect("the sandbox can be made");
-        Said {
-            status: output.status.code(),
-            text: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
-            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        self.spawn(&[executable, "-c", &format!("{PRELUDE}\n{script}")])
+    }
+
+    fn spawn(&self, program: &[&str]) -> Child {
+        let trial = Trial {
+            sandbox: Some(self.spec.clone()),
+            attach: self.attach.clone(),
+            command: program.iter().map(|&word| word.to_owned()).collect(),
+            environment: Vec::new(),
+        };
+        let agent = self.path("warmpod-agent");
+        if !agent.exists() {
+            // The ordinary user may not reach the build's folder.
+            // By another process: a writable descriptor in this one could be inherited, and hold up the exec.
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_warmpod-agent")).arg(&agent).status();
+            assert!(copied.is_ok_and(|status| status.success()), "the test's own folder is writable");
         }
+        let mut command = Command::new(agent);
+        command.arg("try").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("SECRET_OF_THE_AGENT", "1");
+        if self.user == User::Ordinary && rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut child = command.spawn().expect("the agent can be started");
+        let bytes = postcard::to_stdvec(&trial).expect("a trial can be written");
+        child.stdin.take().expect("it is piped").write_all(&bytes).expect("the agent reads it");
+        child
+    }
+
+    /// Runs a Python program, and answers what it prints.
+    pub(crate) fn python(&self, script: &str) -> String {
+        let executable = PYTHON.executable.to_str().expect("an interpreter's path is text");
+        let script = format!("{PRELUDE}\n{script}");
+        let output = self.command(&[executable, "-c", &script]).expect("the sandbox can be made");
+        assert!(output.status.success(), "{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 }
 
-#[derive(Debug)]
-pub struct Said {
-    pub status: Option<i32>,
-    pub text: String,
-    pub errors: String,
+/// What every attempt may use. `attempt` says `out` if the call worked, else the error that stopped it.
+const PRELUDE: &str = r#"
+import ctypes, errno, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), name)
+def attempt(what):
+    try:
+        what()
+        print("out")
+    except OSError as error:
+        print("kept:", errno.errorcode.get(error.errno, error))
+"#;
+
+/// Runs a program on the machine, in no sandbox.
+pub(crate) fn outside(script: &str) -> String {
+    let script = format!("{PRELUDE}\n{script}");
+    let output = Command::new(&PYTHON.executable).args(["-c", &script]).output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn open_to_all(path: &Path) {
