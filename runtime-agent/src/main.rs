@@ -1,3 +1,4 @@
+mod keep;
 mod sandbox;
 mod sys;
 
@@ -5,6 +6,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
+        Some("keep") => keep::run(),
         Some("try") => sandbox::trial::run(),
         _ => ExitCode::FAILURE,
     }

@@ -147,6 +147,15 @@ pub(crate) fn add_mount_attributes(mount: BorrowedFd<'_>, attributes: MountAttrF
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The version of Landlock in this kernel; `None` where it is not there or not enabled.
+pub(crate) fn landlock_abi() -> Option<u32> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the call reads nothing and answers a number.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0_usize, VERSION) };
+    u32::try_from(answer).ok().filter(|version| *version > 0)
+}
+
 fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
     if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }

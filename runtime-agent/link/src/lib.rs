@@ -25,11 +25,13 @@
 
 pub mod control;
 pub mod frame;
+pub mod keep;
 pub mod trial;
 pub mod worker;
 
 pub use control::{Claim, FromAgent, Hello, ToAgent};
 pub use frame::{Head, Kind};
+pub use keep::KeepSpec;
 pub use trial::Trial;
 pub use worker::{Credential, WorkerId, WorkerSpec};
 

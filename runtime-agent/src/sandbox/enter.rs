@@ -120,6 +120,7 @@ fn function_ids(spec: &SandboxSpec) -> Option<Ids> {
 /// The layers that are on, in words for an operator.
 fn describe(spec: &SandboxSpec) -> Vec<String> {
     let layers = spec.layers;
+    let landlock = sys::landlock_abi();
     let network = match &spec.network {
         Network::Loopback => Some("network namespace, loopback only"),
         Network::Linked { .. } => Some("network namespace, linked to the machine"),
@@ -134,7 +135,7 @@ fn describe(spec: &SandboxSpec) -> Vec<String> {
         (!spec.cgroups.is_empty(), "cgroups"),
         (layers.capabilities, "no capabilities, no new privileges"),
         (layers.limits, "resource limits"),
-        (layers.landlock, "Landlock"),
+        (layers.landlock && landlock.is_some(), &format!("Landlock, ABI {}", landlock.unwrap_or_default())),
         (layers.seccomp, "seccomp"),
     ]
     .into_iter()

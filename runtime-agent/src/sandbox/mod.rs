@@ -25,6 +25,7 @@ pub(crate) mod trial;
 
 pub(crate) use error::{SandboxError, SpawnError};
 pub(crate) use memory::MemoryUse;
+pub(crate) use network::remove_link;
 
 use confine::Confinement;
 use files::Files;

@@ -29,7 +29,11 @@ fn try_out() -> Result<u8, String> {
         let what = Attachment { code: &shown.code, layers: &shown.layers, ephemeral_mib: shown.ephemeral_mib };
         sandbox.attach(&what).map_err(|error| told(&error))?;
     }
-    let Some((program, arguments)) = trial.command.split_first() else { return Ok(0) };
+    let Some((program, arguments)) = trial.command.split_first() else {
+        let layers = sandbox.layers().iter().map(|layer| format!("{layer}\n")).collect::<String>();
+        io::stdout().write_all(layers.as_bytes()).map_err(|error| told(&error))?;
+        return Ok(0);
+    };
     let output = io::stdout().as_fd().try_clone_to_owned().map_err(|error| told(&error))?;
     let process = sandbox
         .spawn(Command {
