@@ -7,7 +7,6 @@
 pub mod localstack;
 pub mod reference;
 
-use crate::engine::MemoryMib;
 use clap::{Args, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -118,6 +117,10 @@ pub struct Config {
     pub max_connections: usize,
     pub shutdown_grace: Duration,
     pub orphan_timeout: Duration,
+    /// The variables XDG_RUNTIME_DIR, PATH and HOME.
+    pub runtime_dir: Option<PathBuf>,
+    pub path: Option<String>,
+    pub home: Option<PathBuf>,
     pub lambda: LambdaConfig,
     /// Lines for the log about settings that have no effect here.
     pub notes: Vec<String>,
@@ -145,10 +148,6 @@ pub struct LambdaConfig {
     pub dns: Option<IpAddr>,
     /// Host name that functions use to reach the gateway.
     pub gateway_host: Option<String>,
-}
-
-impl LambdaConfig {
-    pub const SMALLEST_MEMORY: MemoryMib = MemoryMib(128);
 }
 
 impl Config {
@@ -188,6 +187,9 @@ impl Config {
             max_connections: args.max_connections,
             shutdown_grace: Duration::from_secs(args.shutdown_grace),
             orphan_timeout: Duration::from_secs(args.orphan_timeout),
+            runtime_dir: variables.get("XDG_RUNTIME_DIR").map(PathBuf::from),
+            path: variables.get("PATH"),
+            home: variables.get("HOME").map(PathBuf::from),
             lambda,
             notes,
         })

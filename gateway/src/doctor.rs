@@ -1,2 +1,5 @@
-//! placeholder
-pub fn run(_: crate::config::ServeArgs, _: &dyn crate::config::Variables) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
+//! `warmpod doctor`: what this machine offers, what that means, and what to install.
+
+pub fn run(_: crate::config::ServeArgs, _: &dyn crate::config::Variables) -> Result<(), Box<dyn std::error::Error>> {
+    Err("not yet".into())
+}

@@ -7,7 +7,7 @@
 
 use crate::config::{Config, EngineKind, ServeArgs, Variables};
 use crate::engine::Engine;
-use crate::engine::local::{LocalConfig, LocalEngine};
+use crate::engine::local::{LocalConfig, LocalEngine, NetworkChoice, run_dir};
 use crate::http::{self, Gateway, Listening};
 use crate::lambda::variables::Endpoint;
 use crate::lambda::{self, Lambda, Parts};
@@ -80,9 +80,8 @@ async fn serve(config: Config, listening: Listening) -> Result<(), Failure> {
         tasks: calls.clone(),
     };
     let (lambda, inbox) = Lambda::open(parts, loaded).await?;
-    door.open(UnixListener::bind(engine.agent_socket())?);
-    let relay = UnixListener::bind(engine.relay_socket())?;
-    engine.open_sockets()?;
+    let relay = engine.listen_relay()?;
+    door.open(engine.listen()?);
 
     let stop = CancellationToken::new();
     calls.spawn(lambda::queue::run(lambda.clone(), inbox, stop.clone()));
@@ -141,11 +140,20 @@ fn local_config(config: &Config) -> LocalConfig {
     LocalConfig {
         agent: config.agent.clone(),
         runtimes_dir: config.runtimes_dir.clone(),
+        run_dir: run_dir(&config.data_dir, config.runtime_dir.as_deref()),
         data_dir: config.data_dir.clone(),
+        lock: DataDirLock::path(&config.data_dir),
+        orphan_timeout: config.orphan_timeout,
         require_isolation: config.require_isolation,
         exact_runtimes: config.exact_runtimes,
-        orphan_timeout: config.orphan_timeout,
+        network: NetworkChoice::Automatic,
+        host_ports: LocalConfig::HOST_PORTS.to_vec(),
+        cgroups: true,
+        cpu_quota: false,
         dns: config.lambda.dns,
+        hosts: Vec::new(),
+        path: config.path.clone(),
+        home: config.home.clone(),
     }
 }
 

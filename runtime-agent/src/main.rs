@@ -14,6 +14,7 @@ mod clock;
 mod environment;
 mod gateway;
 mod journal;
+mod keep;
 mod log;
 mod memory;
 mod runtime;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "warmpod-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Some("keep") => return keep::run(),
+        Some("try") => return sandbox::trial::run(),
         Some(other) => {
             journal::note(format_args!(
                 "unknown argument {other:?}; a gateway starts me, with a worker's specification"

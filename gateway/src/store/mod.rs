@@ -200,6 +200,11 @@ async fn write_batch(connection: &mut SqliteConnection, batch: &[Submitted]) -> 
 pub struct DataDirLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] std::fs::File);
 
 impl DataDirLock {
+    /// The file that is locked.
+    pub fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("lock")
+    }
+
     /// Makes the directory where it is missing and takes it.
     pub fn take(data_dir: &Path) -> Result<Self, StoreError> {
         let refused = |error| StoreError::DataDir(data_dir.to_owned(), error);
@@ -208,7 +213,7 @@ impl DataDirLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(data_dir.join("lock"))
+            .open(Self::path(data_dir))
             .map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
