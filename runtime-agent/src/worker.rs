@@ -67,6 +67,9 @@ impl Worker {
         })?;
         let own_network = spec.sandbox.as_ref().is_some_and(|spec| !matches!(spec.network, Network::Host { .. }));
         let api = RuntimeApi::listen(own_network).map_err(AgentError::step("listen for the runtime"))?;
+        if !own_network {
+            sandbox.allow_port(api.port());
+        }
         let log = Log::new().map_err(AgentError::step("make the log's pipes"))?;
         let runtime = Runtime::prepare(spec.runtime, api.address(), &mut sandbox, &log);
         Ok(Worker {

@@ -98,7 +98,11 @@ struct Class {
     /// Ready to be claimed; the last one in is claimed first.
     generic: Vec<WorkerId>,
     starting: usize,
+    /// Generic workers to keep: the floor, and more where it was too low of late.
     target: usize,
+    /// Somebody waits now and there is no generic worker.
+    short: bool,
+    /// When the target was last changed.
     short_since: Option<Instant>,
     /// Starts that failed since the last one that succeeded.
     failures: u32,
@@ -389,6 +393,7 @@ impl Core {
             return;
         }
         let missing = self.claim(now, actions);
+        self.adapt(&missing, now);
         let mut starting: usize = self.classes.values().map(|class| class.starting).sum();
         let ids: Vec<_> = self.classes.keys().copied().collect();
         // On demand first, for all classes, then refill: a refill never takes the place of a waiter's start.
@@ -437,10 +442,6 @@ impl Core {
             let Some(class) = self.classes.get_mut(&group.class) else { continue };
             let Some(worker) = class.generic.pop() else {
                 *missing.entry(group.class).or_default() += lacking;
-                if class.short_since.is_none_or(|short| now != short) {
-                    class.target = (class.target + 1).min(self.settings.generic_ceiling.max(class.target));
-                    class.short_since = Some(now);
-                }
                 continue;
             };
             group.claiming += 1;
@@ -452,6 +453,18 @@ impl Core {
             order.push_back((since, id));
         }
         missing
+    }
+
+    /// One generic worker more for each time that there was none for somebody who waited.
+    fn adapt(&mut self, missing: &HashMap<ClassId, usize>, now: Instant) {
+        for (id, class) in &mut self.classes {
+            let short = missing.contains_key(id);
+            if short && !class.short {
+                class.target = (class.target + 1).min(self.settings.generic_ceiling).max(class.target);
+                class.short_since = Some(now);
+            }
+            class.short = short;
+        }
     }
 
     /// Ends the oldest generic workers of classes that have too many, or that no function uses any more.
