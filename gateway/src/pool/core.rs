@@ -69,7 +69,8 @@ pub enum Event {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Start { worker: WorkerId, class: ClassId },
+    /// `ahead`: nobody waits for this one.
+    Start { worker: WorkerId, class: ClassId, ahead: bool },
     Claim { worker: WorkerId, group: GroupId },
     /// Let the worker leave by itself, then make sure.
     Stop { worker: WorkerId },
@@ -90,12 +91,14 @@ enum State {
 struct Worker {
     class: ClassId,
     state: State,
+    /// It was started with time to prepare itself.
+    ahead: bool,
 }
 
 #[derive(Debug, Default)]
 struct Class {
     groups: usize,
-    /// Ready to be claimed; the last one in is claimed first.
+    /// Ready to be claimed; the last one is claimed first.
     generic: Vec<WorkerId>,
     starting: usize,
     /// Generic workers to keep: the floor, and more where it was too low of late.
@@ -252,7 +255,11 @@ impl Core {
         if let Some(class) = self.classes.get_mut(&worker.class) {
             class.starting -= 1;
             (class.failures, class.retry_at) = (0, None);
-            class.generic.push(id);
+            // Those that are prepared are claimed first; the others are the first to go.
+            match worker.ahead {
+                true => class.generic.push(id),
+                false => class.generic.insert(0, id),
+            }
         }
     }
 
@@ -289,7 +296,7 @@ impl Core {
                 State::Stopping
             }
         };
-        self.workers.insert(id, Worker { class, state });
+        self.workers.insert(id, Worker { class, state, ahead: true });
     }
 
     /// A worker stops serving in any state but `Stopping`; its books are put right.
@@ -410,8 +417,9 @@ impl Core {
                     let worker = (self.new_worker)();
                     class.starting += 1;
                     starting += 1;
-                    self.workers.insert(worker, Worker { class: *id, state: State::Starting { since: now } });
-                    actions.push(Action::Start { worker, class: *id });
+                    let state = State::Starting { since: now };
+                    self.workers.insert(worker, Worker { class: *id, state, ahead: refill });
+                    actions.push(Action::Start { worker, class: *id, ahead: refill });
                 }
             }
         }

@@ -310,7 +310,7 @@ impl Driver {
     fn apply(&mut self, event: Event) {
         for action in self.core.apply(event, Instant::now()) {
             match action {
-                Action::Start { worker, class } => self.start(worker, class),
+                Action::Start { worker, class, ahead } => self.start(worker, class, ahead),
                 Action::Claim { worker, group } => self.claim(worker, group),
                 Action::Stop { worker } => self.end(worker),
                 Action::FailWaiters { group, reason } => {
@@ -322,11 +322,11 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, worker: WorkerId, class: ClassId) {
+    fn start(&mut self, worker: WorkerId, class: ClassId, ahead: bool) {
         self.workers.insert(worker, Worker::default());
         let Some(template) = self.templates.get(&class).cloned() else { return };
         self.expected.add(worker);
-        let order = StartOrder { worker, token: self.key.token(worker), template };
+        let order = StartOrder { worker, token: self.key.token(worker), template, ahead };
         let (engine, own) = (self.engine.clone(), self.own.clone());
         self.tasks.spawn(async move {
             if let Err(error) = engine.start(order).await {

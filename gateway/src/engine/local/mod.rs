@@ -290,7 +290,7 @@ impl LocalEngine {
             gateway: GatewayAddress::Unix(self.socket()),
             class,
             orphan_timeout_ms: u32::try_from(config.orphan_timeout.as_millis()).unwrap_or(u32::MAX),
-            runtime: world::runtime(offer),
+            runtime: world::runtime(offer, order.ahead),
             sandbox: Some(SandboxSpec {
                 read_only: world::shown(offer),
                 files: world::files(&resolvers, &config.hosts),
