@@ -100,7 +100,10 @@ struct Class {
     groups: usize,
     /// Ready to be claimed; the last one is claimed first.
     generic: Vec<WorkerId>,
-    starting: usize,
+    /// Starts under way for those who wait, and ahead of anybody. The latter take longer, so nobody is made to wait for
+    /// one; if it is there first, it is taken.
+    on_demand: usize,
+    ahead: usize,
     /// Generic workers to keep: the floor, and more where it was too low of late.
     target: usize,
     /// Somebody waits now and there is no generic worker.
@@ -124,6 +127,12 @@ struct Group {
     failures: u32,
     retry_at: Option<Instant>,
     last_reason: String,
+}
+
+impl Class {
+    fn under_way(&mut self, ahead: bool) -> &mut usize {
+        if ahead { &mut self.ahead } else { &mut self.on_demand }
+    }
 }
 
 pub struct Core {
@@ -253,7 +262,7 @@ impl Core {
         let State::Starting { .. } = worker.state else { return };
         worker.state = State::Generic;
         if let Some(class) = self.classes.get_mut(&worker.class) {
-            class.starting -= 1;
+            *class.under_way(worker.ahead) -= 1;
             (class.failures, class.retry_at) = (0, None);
             // Those that are prepared are claimed first; the others are the first to go.
             match worker.ahead {
@@ -307,7 +316,7 @@ impl Core {
         match before {
             State::Starting { .. } => {
                 if let Some(class) = class {
-                    class.starting -= 1;
+                    *class.under_way(worker.ahead) -= 1;
                 }
             }
             State::Generic => {
@@ -401,21 +410,22 @@ impl Core {
         }
         let missing = self.claim(now, actions);
         self.adapt(&missing, now);
-        let mut starting: usize = self.classes.values().map(|class| class.starting).sum();
+        let mut starting: usize = self.classes.values().map(|class| class.on_demand + class.ahead).sum();
         let ids: Vec<_> = self.classes.keys().copied().collect();
         // On demand first, for all classes, then refill: a refill never takes the place of a waiter's start.
         for refill in [false, true] {
+            let limit = if refill { (self.settings.starting_limit / 2).max(1) } else { self.settings.starting_limit };
             for id in &ids {
                 let Some(class) = self.classes.get_mut(id) else { continue };
                 let needed = missing.get(id).copied().unwrap_or(0);
                 let spare = if class.groups > 0 { class.target.saturating_sub(class.generic.len()) } else { 0 };
-                let want = if refill { needed + spare } else { needed };
+                let want = if refill { spare } else { needed };
                 if class.retry_at.is_some_and(|at| now < at) {
                     continue;
                 }
-                while class.starting < want && starting < self.settings.starting_limit {
+                while *class.under_way(refill) < want && starting < limit {
                     let worker = (self.new_worker)();
-                    class.starting += 1;
+                    *class.under_way(refill) += 1;
                     starting += 1;
                     let state = State::Starting { since: now };
                     self.workers.insert(worker, Worker { class: *id, state, ahead: refill });
@@ -487,7 +497,7 @@ impl Core {
         }
         let groups = &self.groups;
         self.classes.retain(|id, class| {
-            let held = class.groups > 0 || class.starting > 0 || !class.generic.is_empty();
+            let held = class.groups > 0 || class.on_demand + class.ahead > 0 || !class.generic.is_empty();
             held || groups.values().any(|group| group.class == *id)
         });
     }

@@ -328,6 +328,16 @@ async fn a_burst_starts_one_worker_for_each_waiter_up_to_the_cap() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_worker_that_is_started_ahead() {
+    let mut core = core(settings());
+    let now = Instant::now();
+    let ahead = core.apply(Event::Registered { group: GroupId(0), class: ClassId(0) }, now);
+    assert!(matches!(ahead[..], [Action::Start { ahead: true, .. }]));
+    let demanded = core.apply(Event::Waiting { group: GroupId(0), waiting: 1, service: None }, now);
+    assert!(matches!(demanded[0], Action::Start { ahead: false, .. }), "{demanded:?}");
+}
+
+#[tokio::test]
 async fn a_short_service_time_starts_fewer_than_wait() {
     let mut core = core(Settings { starting_limit: 100, generic_floor: 0, generic_ceiling: 0, ..settings() });
     let now = Instant::now();
