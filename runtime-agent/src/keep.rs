@@ -36,8 +36,8 @@ fn keep() -> io::Result<()> {
     for cgroup in &spec.cgroups {
         remove_cgroup(cgroup);
     }
-    for link in &spec.links {
-        crate::sandbox::remove_link(link);
+    if let Some(bridge) = &spec.bridge {
+        crate::bridge::take_down(bridge);
     }
     match fs::remove_dir_all(&spec.run_dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

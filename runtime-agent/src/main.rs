@@ -1,4 +1,6 @@
+mod bridge;
 mod keep;
+mod netlink;
 mod sandbox;
 mod sys;
 
@@ -6,6 +8,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
+        Some("bridge") => bridge::run(),
         Some("keep") => keep::run(),
         Some("try") => sandbox::trial::run(),
         _ => ExitCode::FAILURE,

@@ -11,7 +11,7 @@ use super::LocalError;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -52,8 +52,4 @@ pub(super) async fn start(agent: &Path, spec: &KeepSpec) -> Result<Child, LocalE
         stdin.write_all(&bytes).await.map_err(failed)?;
     }
     Ok(keeper)
-}
-
-pub(super) fn spec(run_dir: &Path, lock: &Path, cgroups: Vec<PathBuf>) -> KeepSpec {
-    KeepSpec { run_dir: run_dir.to_owned(), gateway_lock: lock.to_owned(), cgroups, links: Vec::new() }
 }

@@ -4,6 +4,8 @@
 //! tried by itself, so that one that is missing does not take the others with it.
 
 use super::cgroups::Cgroups;
+use super::network::Bridge;
+use super::slots::Slot;
 use super::trials::{self, NOTHING, bare};
 use super::{LocalConfig, LocalError, NetworkChoice};
 use serde::Serialize;
@@ -25,9 +27,17 @@ pub struct Finding {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) layers: Layers,
-    pub(super) network: Network,
+    pub(super) network: Reach,
     pub(super) cgroups: Option<Cgroups>,
     pub(super) findings: Vec<Finding>,
+}
+
+/// How workers reach the network.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    Linked(Bridge),
+    Loopback,
+    Host(Vec<u16>),
 }
 
 /// A switch of [`Layers`] with what to say about it.
@@ -98,7 +108,7 @@ impl Machine {
         let agent = config.agent.as_path();
         let mut findings = Vec::new();
         let layers = examine_layers(agent, &mut findings).await?;
-        let network = examine_network(config, layers, &mut findings).await?;
+        let network = examine_network(config, installation, layers, &mut findings).await?;
         let cgroups = if config.cgroups { Cgroups::open(installation) } else { Err("switched off".to_owned()) };
         for controller in ["memory", "pids", "cpu"] {
             findings.push(controller_finding(controller, cgroups.as_ref()));
@@ -109,7 +119,7 @@ impl Machine {
 
 /// Whose ids workers have on this machine; the number matters to no trial.
 pub(super) fn trial_ids() -> IdMap {
-    if rustix::process::geteuid().is_root() { IdMap::Range { base: 0x7FFD_0000 } } else { IdMap::Single }
+    if rustix::process::geteuid().is_root() { IdMap::Range { base: Slot::LAST.first_id() } } else { IdMap::Single }
 }
 
 async fn examine_layers(agent: &Path, findings: &mut Vec<Finding>) -> Result<Layers, LocalError> {
@@ -161,31 +171,50 @@ async fn works(agent: &Path, spec: warmpod_link::worker::SandboxSpec) -> Result<
 
 async fn examine_network(
     config: &LocalConfig,
+    installation: &str,
     layers: Layers,
     findings: &mut Vec<Finding>,
-) -> Result<Network, LocalError> {
+) -> Result<Reach, LocalError> {
     let mut own = NOTHING;
     own.users = layers.users;
     let isolated = works(&config.agent, bare(own, trial_ids(), Network::Loopback)).await?;
     findings.push(Finding {
         layer: "network namespace",
         on: isolated.is_ok(),
-        detail: isolated.as_ref().map_or_else(Clone::clone, |_| "each worker has its own loopback".to_owned()),
+        detail: isolated.as_ref().map_or_else(Clone::clone, |_| "each worker has its own".to_owned()),
         advice: isolated.is_err().then_some("workers share the machine's network; allow network namespaces"),
     });
-    let host = Network::Host { ports: config.host_ports.clone() };
-    let (network, detail, advice) = match (config.network, isolated.is_ok()) {
-        (NetworkChoice::Loopback, true) => (Network::Loopback, "none, as configured".to_owned(), None),
-        (NetworkChoice::Host, _) | (_, false) => (host, "the machine's own network".to_owned(), Some(HOST_ADVICE)),
-        (NetworkChoice::Automatic, true) => (host, "the machine's own network".to_owned(), Some(HOST_ADVICE)),
+    let host = || (Reach::Host(config.host_ports.clone()), "the machine's own network".to_owned());
+    let (reach, detail) = match (config.network, isolated.is_ok()) {
+        (NetworkChoice::Host, _) | (_, false) => host(),
+        (NetworkChoice::Loopback, true) => (Reach::Loopback, "loopback only, as configured".to_owned()),
+        (NetworkChoice::Automatic, true) if rustix::process::geteuid().is_root() => {
+            match link(&config.agent, installation, own).await? {
+                Ok(bridge) => {
+                    let detail = format!("bridge {}, {}/{}", bridge.0.name, bridge.network(), bridge.0.prefix);
+                    (Reach::Linked(bridge), detail)
+                }
+                Err(reason) => {
+                    let (reach, detail) = host();
+                    (reach, format!("{detail}; no bridge: {reason}"))
+                }
+            }
+        }
+        (NetworkChoice::Automatic, true) => host(),
     };
-    findings.push(Finding {
-        layer: "way to the network",
-        on: !matches!(network, Network::Host { .. }),
-        detail,
-        advice,
-    });
-    Ok(network)
+    let on = !matches!(reach, Reach::Host(_));
+    findings.push(Finding { layer: "network of its own", on, detail, advice: (!on).then_some(HOST_ADVICE) });
+    Ok(reach)
+}
+
+/// Makes the bridge, and tries whether a sandbox can be linked to it.
+async fn link(agent: &Path, installation: &str, layers: Layers) -> Result<Result<Bridge, String>, LocalError> {
+    let bridge = match Bridge::make(agent, installation).await? {
+        Ok(bridge) => bridge,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let network = bridge.link(format!("wt{installation}"), Slot::LAST);
+    Ok(works(agent, bare(layers, trial_ids(), network)).await?.map(|_| bridge))
 }
 
 const HOST_ADVICE: &str = "functions use the machine's network, limited to some ports by Landlock; run as root for a \

@@ -16,6 +16,7 @@ mod cgroups;
 mod interpreters;
 mod keeper;
 mod machine;
+mod network;
 mod slots;
 mod trials;
 mod worker;
@@ -27,7 +28,7 @@ use super::{ClassId, Engine, EngineEvent, Limits, StartError, StartOrder};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use interpreters::{Interpreters, Offer};
-use machine::Machine;
+use machine::{Machine, Reach};
 use slots::{Slot, Slots};
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
@@ -40,8 +41,8 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use warmpod_link::worker::{GatewayAddress, IdMap, SandboxSpec};
-use warmpod_link::{WorkerId, WorkerSpec};
+use warmpod_link::worker::{GatewayAddress, IdMap, Network, SandboxSpec};
+use warmpod_link::{KeepSpec, WorkerId, WorkerSpec};
 use worker::{Running, Watched};
 
 #[derive(Debug, thiserror::Error)]
@@ -170,8 +171,16 @@ impl LocalEngine {
         );
         let machine = machine?;
         report(&machine, config.require_isolation)?;
-        let cgroups = machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default();
-        let keeper = keeper::start(&config.agent, &keeper::spec(&config.run_dir, &config.lock, cgroups)).await?;
+        let keep = KeepSpec {
+            run_dir: config.run_dir.clone(),
+            gateway_lock: config.lock.clone(),
+            cgroups: machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default(),
+            bridge: match &machine.network {
+                Reach::Linked(bridge) => Some(bridge.0.clone()),
+                Reach::Loopback | Reach::Host(_) => None,
+            },
+        };
+        let keeper = keeper::start(&config.agent, &keep).await?;
         let tasks = TaskTracker::new();
         // Reaps it; it ends after us, or when it is of no use.
         tasks.spawn(async move { keeper }.then(|mut keeper| async move { drop(keeper.wait().await) }));
@@ -274,8 +283,12 @@ impl LocalEngine {
     fn spec(&self, order: &StartOrder, offer: &Offer, slot: Slot, cgroups: Vec<PathBuf>) -> WorkerSpec {
         let config = &self.shared.config;
         let ClassId(class) = order.template.class();
-        let shares_loopback = matches!(self.shared.machine.network, warmpod_link::worker::Network::Host { .. });
-        let resolvers = config.dns.map_or_else(|| world::resolvers(shares_loopback), |dns| vec![dns]);
+        let (network, resolvers) = match &self.shared.machine.network {
+            Reach::Linked(bridge) => (bridge.link(link_name(order.worker), slot), world::resolvers(false)),
+            Reach::Loopback => (Network::Loopback, Vec::new()),
+            Reach::Host(ports) => (Network::Host { ports: ports.clone() }, world::resolvers(true)),
+        };
+        let resolvers = config.dns.map_or(resolvers, |dns| vec![dns]);
         WorkerSpec {
             worker: order.worker,
             token: order.token,
@@ -292,7 +305,7 @@ impl LocalEngine {
                     true => IdMap::Range { base: slot.first_id() },
                     false => IdMap::Single,
                 },
-                network: self.shared.machine.network.clone(),
+                network,
                 layers: self.shared.machine.layers,
             }),
         }
@@ -363,6 +376,12 @@ impl Shared {
         // Nobody listens any more: the gateway leaves.
         let _ = self.events.send(EngineEvent::Exited { worker, reason }).await;
     }
+}
+
+/// At most 15 characters, and different for each worker.
+fn link_name(worker: WorkerId) -> String {
+    let id = worker.0.simple().to_string();
+    format!("wp{}", &id[id.len() - 12..])
 }
 
 /// Other users, which agents are to the machine, may pass through it but not look around.

@@ -89,7 +89,8 @@ impl Running {
     }
 
     async fn ended(&self) -> io::Result<()> {
-        let agent = AsyncFd::register(self.agent.try_clone()?)?;
+        #[expect(deprecated, reason = "unsound for types that lie about their descriptor, which OwnedFd does not")]
+        let agent = AsyncFd::new(self.agent.try_clone()?)?;
         agent.readable().await.map(drop)
     }
 
