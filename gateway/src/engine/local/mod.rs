@@ -28,6 +28,7 @@ use super::{ClassId, Engine, EngineEvent, Limits, StartError, StartOrder};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use interpreters::{Interpreters, Offer};
+use keeper::Keeper;
 use machine::{Machine, Reach};
 use slots::{Slot, Slots};
 use std::collections::HashMap;
@@ -135,8 +136,7 @@ pub struct LocalEngine {
     interpreters: Interpreters,
     code: PathBuf,
     tasks: TaskTracker,
-    /// The lock that tells the keeper that somebody is there; every agent inherits it.
-    held: File,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 /// What the watchers of workers need.
@@ -158,7 +158,7 @@ impl LocalEngine {
         make_run_dir(&config.run_dir)?;
         let code = config.data_dir.join("code");
         fs::create_dir_all(&code).map_err(|source| LocalError::RunDir { path: code.clone(), source })?;
-        let held = keeper::hold(&config.run_dir)?;
+        let lock = keeper::lock(&config.run_dir)?;
         let installation = installation(&config.data_dir);
         let (machine, interpreters) = tokio::join!(
             Machine::examine(&config, &installation),
@@ -180,14 +180,12 @@ impl LocalEngine {
                 Reach::Loopback | Reach::Host(_) => None,
             },
         };
-        let keeper = keeper::start(&config.agent, &keep).await?;
+        let keeper = Keeper::start(&config.agent, &keep, lock).await?;
         let tasks = TaskTracker::new();
-        // Reaps it; it ends after us, or when it is of no use.
-        tasks.spawn(async move { keeper }.then(|mut keeper| async move { drop(keeper.wait().await) }));
         let start = u16::from_str_radix(&installation[..3], 16).unwrap_or_default();
         let state = State { running: HashMap::new(), slots: Slots::of_machine(start) };
         let shared = Arc::new(Shared { config, machine, state: Mutex::new(state), events });
-        let engine = LocalEngine { shared, interpreters, code, tasks, held };
+        let engine = LocalEngine { shared, interpreters, code, tasks, keeper: Mutex::new(Some(keeper)) };
         engine.sweep();
         Ok(engine)
     }
@@ -216,16 +214,25 @@ impl LocalEngine {
         Ok(listener)
     }
 
-    /// Ends what still runs, and removes all that the engine made.
-    pub async fn close(self) {
+    /// Ends what still runs, and removes all that the engine made. Nothing can be started any more.
+    pub async fn close(&self) {
         let running: Vec<_> = self.shared.state().running.values().cloned().collect();
-        for worker in running {
-            worker.stop(Duration::ZERO).await;
-        }
+        futures_util::future::join_all(running.iter().map(|worker| worker.stop(Duration::ZERO))).await;
         if let Some(cgroups) = &self.shared.machine.cgroups {
-            cgroups.close();
+            cgroups.leave();
         }
-        let _ = fs::remove_dir_all(&self.shared.config.run_dir);
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.finish(&self.shared.config.run_dir).await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The lock that says that a worker is there.
+    fn lock_for_worker(&self) -> io::Result<File> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), Keeper::lock_for_worker)
     }
 
     /// Removes the cgroups of workers that ended while no gateway was there.
@@ -252,7 +259,7 @@ impl LocalEngine {
             };
             let slot = slot.ok_or(io::ErrorKind::QuotaExceeded.into()).map_err(failed("find a free range of ids"))?;
             let spec = self.spec(&order, &offer, slot, cgroups);
-            let held = self.held.try_clone().map_err(failed("pass the lock on"))?;
+            let held = self.lock_for_worker().map_err(failed("pass the lock on"))?;
             let child = worker::spawn(&self.shared.config.agent, &spec, held).await.map_err(failed("run the agent"))?;
             let pid = child.id().unwrap_or_default();
             let running = Running::new(order.worker, Some(slot), pid).map_err(failed("watch the agent"))?;
@@ -408,3 +415,6 @@ fn report(machine: &Machine, required: bool) -> Result<(), LocalError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

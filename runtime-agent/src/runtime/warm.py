@@ -1,0 +1,106 @@
+# A Python interpreter that waits for a function: everything that is the same for all functions is done before the claim.
+#
+# Says "warm" on descriptor 3, and reads the claim there, a message each. Whatever the imports and the practice client leave behind is put back at the claim, so that a
+# function finds the interpreter as a fresh start would leave it, but for modules that it would import anyway.
+
+
+def warm(library, interpreter):
+    import gc
+    import json
+    import os
+    import sys
+    import time
+
+    CHANNEL = 3
+    at_start = dict(os.environ)
+    path_at_start = list(sys.path)
+    # The dynamic linker remembers folders that were missing when it first looked.
+    missing = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f and not os.path.isdir(f)]
+
+    def prepare():
+        import awslambdaric.bootstrap
+        import awslambdaric.lambda_config
+        import awslambdaric.lambda_runtime_client
+        import runpy
+
+        try:
+            import boto3
+            import botocore.loaders
+        except ImportError:
+            return
+        # A session of its own: boto3's default session stays unmade.
+        session = boto3.session.Session(
+            aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1"
+        )
+        session.client("s3", endpoint_url="http://localhost").close()
+        share_models(botocore.loaders.Loader, session._loader)
+
+    def share_models(Loader, filled):
+        """New loaders of the same folders begin with what the practice client has read and parsed."""
+        plain, models, folders = Loader.__init__, dict(filled._cache), list(filled.search_paths)
+
+        def __init__(self, *args, **kwargs):
+            plain(self, *args, **kwargs)
+            if self.search_paths == folders:
+                self._cache.update(models)
+
+        Loader.__init__ = __init__
+
+    def shadowed(folders):
+        """Whether a module of the function's would have been imported instead of one that is loaded."""
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        for folder in folders:
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue
+            if not loaded.isdisjoint(name.partition(".")[0] for name in names):
+                return True
+        return False
+
+    def fits(claim):
+        layer, version = claim["layer"], "python{}.{}".format(*sys.version_info)
+        folders = [
+            claim["directory"],
+            "{}/python/lib/{}/site-packages".format(layer, version),
+            layer + "/python",
+        ]
+        return not shadowed(folders) and not any(map(os.path.isdir, missing))
+
+    def become(claim):
+        os.environ.clear()
+        os.environ.update(claim["environment"])
+        os.chdir(claim["directory"])
+        time.tzset()
+        sys.path[:] = path_at_start
+        for name in ("random", "tempfile"):
+            module = sys.modules.get(name)
+            if name == "random" and module:
+                module.seed()
+            elif module:
+                module.tempdir = None
+        # These two are read when the client is imported.
+        if "AWS_LAMBDA_LOG_FORMAT" in os.environ or "AWS_LAMBDA_LOG_LEVEL" in os.environ:
+            del sys.modules["awslambdaric.bootstrap"], sys.modules["awslambdaric"].bootstrap
+
+    filters = list(sys.modules["warnings"].filters) if "warnings" in sys.modules else None
+    sys.path[:] = library + [folder for folder in sys.path if folder and folder not in library]
+    prepare()
+    if filters is not None:
+        sys.modules["warnings"].filters[:] = filters
+    gc.collect()
+    os.environ.clear()
+    os.environ.update(at_start)
+    os.write(CHANNEL, b"warm")
+
+    message = os.read(CHANNEL, 1 << 20)
+    if not message:
+        os._exit(0)
+    claim = json.loads(message)
+    os.close(CHANNEL)
+    if not fits(claim):
+        environment = dict(claim["environment"])
+        os.chdir(claim["directory"])
+        os.execve(interpreter, [interpreter, "-c" + claim["fresh"]], environment)
+    become(claim)
+    return library, claim["layer"], claim["handler"]

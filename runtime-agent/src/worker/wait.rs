@@ -1,0 +1,85 @@
+//! Waiting: what poll watches in each state, and what it found.
+
+use super::Worker;
+use crate::clock::{Moment, Now};
+use crate::gateway::Watch;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// What poll found, by who waits for it.
+pub(super) struct Ready {
+    /// Standard output, frames.
+    pub log: [bool; 2],
+    pub control: PollFlags,
+    pub invocation: PollFlags,
+    pub listener: bool,
+    pub exits: bool,
+    /// A warm interpreter speaks.
+    pub channel: bool,
+    pub connections: Vec<PollFlags>,
+}
+
+/// The set of descriptors of one wait.
+struct Watched<'a>(Vec<PollFd<'a>>);
+
+impl<'a> Watched<'a> {
+    fn add(&mut self, fd: Option<BorrowedFd<'a>>, flags: PollFlags) -> Option<usize> {
+        self.0.push(PollFd::from_borrowed_fd(fd?, flags));
+        Some(self.0.len() - 1)
+    }
+
+    fn add_link(&mut self, watch: Option<Watch<'a>>) -> Option<usize> {
+        let flags = if watch.as_ref()?.writes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        self.add(watch.map(|watch| watch.socket), flags)
+    }
+
+    fn found(&self, at: Option<usize>) -> PollFlags {
+        at.map_or(PollFlags::empty(), |at| self.0[at].revents())
+    }
+}
+
+impl Worker {
+    pub(super) fn wait(&self) -> rustix::io::Result<Ready> {
+        let mut watched = Watched(Vec::with_capacity(8 + self.api.connections.len()));
+        let log = self.log.pipes().map(|pipe| watched.add(pipe, PollFlags::IN));
+        let control = watched.add_link(self.gateway.control());
+        let invocation = watched.add_link(self.gateway.invocation());
+        let listener = watched.add(Some(self.api.listener.as_fd()), PollFlags::IN);
+        let exits = watched.add(Some(self.sandbox.events()), PollFlags::IN);
+        let channel = watched.add(self.runtime.channel(), PollFlags::IN);
+        let first = watched.0.len();
+        for connection in &self.api.connections {
+            watched.add(Some(connection.as_fd()), connection.interest());
+        }
+        let timeout = self.deadline().map(|at| timespec(at.since(Now::read().at)));
+        match poll(&mut watched.0, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(Ready {
+            log: log.map(|at| !watched.found(at).is_empty()),
+            control: watched.found(control),
+            invocation: watched.found(invocation),
+            listener: !watched.found(listener).is_empty(),
+            exits: !watched.found(exits).is_empty(),
+            channel: !watched.found(channel).is_empty(),
+            connections: watched.0[first..].iter().map(PollFd::revents).collect(),
+        })
+    }
+
+    /// When the loop has something to do even if nothing happens.
+    fn deadline(&self) -> Option<Moment> {
+        let look = self.environment.busy_since().map(|since| self.memory.due(since));
+        [self.gateway.deadline(), self.environment.deadline(), self.log.deadline(), self.settle_at(), look]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+pub(super) fn timespec(time: Duration) -> Timespec {
+    // An hour is as good as for ever: the loop only looks around and waits again.
+    Timespec { tv_sec: time.as_secs().min(3600) as i64, tv_nsec: time.subsec_nanos().into() }
+}
