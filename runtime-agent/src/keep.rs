@@ -28,7 +28,9 @@ fn keep() -> io::Result<()> {
     let Some(alone) = open(&spec.run_dir.join("workers"))? else { return Ok(()) };
     rustix::io::retry_on_intr(|| flock(&alone, FlockOperation::LockExclusive))?;
     // With the workers' lock in hand: a gateway that starts now waits for it, then makes everything anew.
-    if let Some(lock) = open(&spec.gateway_lock)?
+    let left_in_order = spec.run_dir.join("closed").exists();
+    if !left_in_order
+        && let Some(lock) = open(&spec.gateway_lock)?
         && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
     {
         return Ok(());
@@ -36,8 +38,8 @@ fn keep() -> io::Result<()> {
     for cgroup in &spec.cgroups {
         remove_cgroup(cgroup);
     }
-    for link in &spec.links {
-        crate::sandbox::remove_link(link);
+    if let Some(bridge) = &spec.bridge {
+        crate::bridge::take_down(bridge);
     }
     match fs::remove_dir_all(&spec.run_dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

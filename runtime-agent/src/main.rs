@@ -9,6 +9,7 @@
 
 #![allow(unreachable_pub, reason = "a program has no outside: pub says beyond the module, as in a library")]
 
+mod bridge;
 mod buffer;
 mod clock;
 mod environment;
@@ -17,6 +18,7 @@ mod journal;
 mod keep;
 mod log;
 mod memory;
+mod netlink;
 mod runtime;
 mod runtime_api;
 mod sandbox;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "warmpod-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Some("bridge") => return bridge::run(),
         Some("keep") => return keep::run(),
         Some("try") => return sandbox::trial::run(),
         Some(other) => {

@@ -1,9 +1,9 @@
-//! `warmpod-agent keep`: what a local gateway leaves behind for the case that it is killed.
+//! What a local gateway has made once for all workers, and what is to be removed when it is gone: `warmpod-agent bridge`
+//! and `warmpod-agent keep`. Both read their spec, as postcard, from standard input.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The keeper reads it, as postcard, from its standard input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeepSpec {
     /// Removed in the end. Its file `workers` is locked by the gateway and all agents.
@@ -12,6 +12,17 @@ pub struct KeepSpec {
     pub gateway_lock: PathBuf,
     /// Removed in the end, with the folders in them.
     pub cgroups: Vec<PathBuf>,
-    /// Network links, removed in the end.
-    pub links: Vec<String>,
+    /// Removed in the end.
+    pub bridge: Option<BridgeSpec>,
 }
+
+/// The machine's end of the workers' network. `bridge` answers with its network's first address on a line; the next
+/// address is the bridge's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeSpec {
+    /// Of the bridge, and of the firewall's tables.
+    pub name: String,
+}
+
+/// Addresses of the workers' network: 4,096.
+pub const BRIDGE_PREFIX: u8 = 20;

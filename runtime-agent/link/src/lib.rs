@@ -31,7 +31,7 @@ pub mod worker;
 
 pub use control::{Claim, FromAgent, Hello, ToAgent};
 pub use frame::{Head, Kind};
-pub use keep::KeepSpec;
+pub use keep::{BridgeSpec, KeepSpec};
 pub use trial::Trial;
 pub use worker::{Credential, WorkerId, WorkerSpec};
 

@@ -14,7 +14,6 @@ mod error;
 mod files;
 mod first;
 mod memory;
-mod netlink;
 mod network;
 mod outside;
 mod root;
@@ -25,7 +24,6 @@ pub(crate) mod trial;
 
 pub(crate) use error::{SandboxError, SpawnError};
 pub(crate) use memory::MemoryUse;
-pub(crate) use network::remove_link;
 
 use confine::Confinement;
 use files::Files;

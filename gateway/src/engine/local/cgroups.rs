@@ -168,15 +168,14 @@ impl Cgroups {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(WorkerId)).collect()
     }
 
-    /// Removes the installation's folders, once no worker is left.
-    pub(super) fn close(&self) {
-        if let (Some(leaf), Some(own)) = (&self.leaf, self.leaf.as_ref().and_then(|leaf| leaf.parent())) {
-            let _ = fs::remove_dir(self.folders.first().unwrap_or(leaf));
+    /// Takes this process out of the cgroups that are about to be removed, once no worker is left.
+    pub(super) fn leave(&self) {
+        let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) else { return };
+        if let Some(own) = leaf.parent() {
+            // As at the start, the other way round: a cgroup that shares out what it has cannot have processes.
+            let _ = fs::remove_dir(folder);
             let _ = fs::write(own.join("cgroup.subtree_control"), "-memory -pids -cpu");
             let _ = fs::write(own.join("cgroup.procs"), "0");
-        }
-        for folder in self.leftovers() {
-            let _ = fs::remove_dir(folder);
         }
     }
 }

@@ -4,10 +4,13 @@
 //! tried by itself, so that one that is missing does not take the others with it.
 
 use super::cgroups::Cgroups;
+use super::network::Bridge;
+use super::slots::Slot;
 use super::trials::{self, NOTHING, bare};
 use super::{LocalConfig, LocalError, NetworkChoice};
 use serde::Serialize;
 use std::path::Path;
+use warmpod_link::BridgeSpec;
 use warmpod_link::worker::{IdMap, Layers, Network};
 
 /// One thing that the machine has or lacks.
@@ -24,10 +27,21 @@ pub struct Finding {
 
 #[derive(Debug)]
 pub(super) struct Machine {
+    pub(super) installation: String,
     pub(super) layers: Layers,
-    pub(super) network: Network,
+    pub(super) network: Reach,
     pub(super) cgroups: Option<Cgroups>,
+    /// What was made of a bridge, whether or not it is of use.
+    pub(super) bridge: Option<BridgeSpec>,
     pub(super) findings: Vec<Finding>,
+}
+
+/// How workers reach the network.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    Linked(Bridge),
+    Loopback,
+    Host(Vec<u16>),
 }
 
 /// A switch of [`Layers`] with what to say about it.
@@ -98,18 +112,26 @@ impl Machine {
         let agent = config.agent.as_path();
         let mut findings = Vec::new();
         let layers = examine_layers(agent, &mut findings).await?;
-        let network = examine_network(config, layers, &mut findings).await?;
+        let (network, bridge) = examine_network(config, installation, layers, &mut findings).await?;
         let cgroups = if config.cgroups { Cgroups::open(installation) } else { Err("switched off".to_owned()) };
         for controller in ["memory", "pids", "cpu"] {
             findings.push(controller_finding(controller, cgroups.as_ref()));
         }
-        Ok(Machine { layers, network, cgroups: cgroups.ok(), findings })
+        let installation = installation.to_owned();
+        Ok(Machine { installation, layers, network, cgroups: cgroups.ok(), bridge, findings })
+    }
+
+    /// Takes this process out of what is about to be removed.
+    pub(super) fn leave(&self) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.leave();
+        }
     }
 }
 
 /// Whose ids workers have on this machine; the number matters to no trial.
 pub(super) fn trial_ids() -> IdMap {
-    if rustix::process::geteuid().is_root() { IdMap::Range { base: 0x7FFD_0000 } } else { IdMap::Single }
+    if rustix::process::geteuid().is_root() { IdMap::Range { base: Slot::LAST.first_id() } } else { IdMap::Single }
 }
 
 async fn examine_layers(agent: &Path, findings: &mut Vec<Finding>) -> Result<Layers, LocalError> {
@@ -161,31 +183,58 @@ async fn works(agent: &Path, spec: warmpod_link::worker::SandboxSpec) -> Result<
 
 async fn examine_network(
     config: &LocalConfig,
+    installation: &str,
     layers: Layers,
     findings: &mut Vec<Finding>,
-) -> Result<Network, LocalError> {
+) -> Result<(Reach, Option<BridgeSpec>), LocalError> {
+    let mut made = None;
     let mut own = NOTHING;
     own.users = layers.users;
     let isolated = works(&config.agent, bare(own, trial_ids(), Network::Loopback)).await?;
     findings.push(Finding {
         layer: "network namespace",
         on: isolated.is_ok(),
-        detail: isolated.as_ref().map_or_else(Clone::clone, |_| "each worker has its own loopback".to_owned()),
+        detail: isolated.as_ref().map_or_else(Clone::clone, |_| "each worker has its own".to_owned()),
         advice: isolated.is_err().then_some("workers share the machine's network; allow network namespaces"),
     });
-    let host = Network::Host { ports: config.host_ports.clone() };
-    let (network, detail, advice) = match (config.network, isolated.is_ok()) {
-        (NetworkChoice::Loopback, true) => (Network::Loopback, "none, as configured".to_owned(), None),
-        (NetworkChoice::Host, _) | (_, false) => (host, "the machine's own network".to_owned(), Some(HOST_ADVICE)),
-        (NetworkChoice::Automatic, true) => (host, "the machine's own network".to_owned(), Some(HOST_ADVICE)),
+    let host = || (Reach::Host(config.host_ports.clone()), "the machine's own network".to_owned());
+    let (reach, detail) = match (config.network, isolated.is_ok()) {
+        (NetworkChoice::Host, _) | (_, false) => host(),
+        (NetworkChoice::Loopback, true) => (Reach::Loopback, "loopback only, as configured".to_owned()),
+        (NetworkChoice::Automatic, true) if rustix::process::geteuid().is_root() => {
+            match link(&config.agent, installation, own, &mut made).await? {
+                Ok(bridge) => {
+                    let detail = bridge.to_string();
+                    (Reach::Linked(bridge), detail)
+                }
+                Err(reason) => {
+                    let (reach, detail) = host();
+                    (reach, format!("{detail}; no bridge: {reason}"))
+                }
+            }
+        }
+        (NetworkChoice::Automatic, true) => host(),
     };
-    findings.push(Finding {
-        layer: "way to the network",
-        on: !matches!(network, Network::Host { .. }),
-        detail,
-        advice,
-    });
-    Ok(network)
+    let on = !matches!(reach, Reach::Host(_));
+    findings.push(Finding { layer: "network of its own", on, detail, advice: (!on).then_some(HOST_ADVICE) });
+    Ok((reach, made))
+}
+
+/// Makes the bridge, and tries whether a sandbox can be linked to it.
+async fn link(
+    agent: &Path,
+    installation: &str,
+    layers: Layers,
+    made: &mut Option<BridgeSpec>,
+) -> Result<Result<Bridge, String>, LocalError> {
+    let spec = BridgeSpec { name: format!("wp{installation}") };
+    *made = Some(spec.clone());
+    let bridge = match Bridge::make(agent, &spec).await? {
+        Ok(bridge) => bridge,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let network = bridge.link(format!("wt{installation}"), Slot::LAST);
+    Ok(works(agent, bare(layers, trial_ids(), network)).await?.map(|_| bridge))
 }
 
 const HOST_ADVICE: &str = "functions use the machine's network, limited to some ports by Landlock; run as root for a \

@@ -16,6 +16,7 @@ mod cgroups;
 mod interpreters;
 mod keeper;
 mod machine;
+mod network;
 mod slots;
 mod trials;
 mod worker;
@@ -27,7 +28,8 @@ use super::{ClassId, Engine, EngineEvent, Limits, StartError, StartOrder};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use interpreters::{Interpreters, Offer};
-use machine::Machine;
+use keeper::Keeper;
+use machine::{Machine, Reach};
 use slots::{Slot, Slots};
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
@@ -40,8 +42,8 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use warmpod_link::worker::{GatewayAddress, IdMap, SandboxSpec};
-use warmpod_link::{WorkerId, WorkerSpec};
+use warmpod_link::worker::{GatewayAddress, IdMap, Network, SandboxSpec};
+use warmpod_link::{KeepSpec, WorkerId, WorkerSpec};
 use worker::{Running, Watched};
 
 #[derive(Debug, thiserror::Error)]
@@ -134,8 +136,7 @@ pub struct LocalEngine {
     interpreters: Interpreters,
     code: PathBuf,
     tasks: TaskTracker,
-    /// The lock that tells the keeper that somebody is there; every agent inherits it.
-    held: File,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 /// What the watchers of workers need.
@@ -154,38 +155,26 @@ struct State {
 impl LocalEngine {
     /// Finds out what the machine offers, and makes what all workers share. Says once in the log what is missing.
     pub async fn new(config: LocalConfig, events: mpsc::Sender<EngineEvent>) -> Result<LocalEngine, LocalError> {
-        make_run_dir(&config.run_dir)?;
         let code = config.data_dir.join("code");
         fs::create_dir_all(&code).map_err(|source| LocalError::RunDir { path: code.clone(), source })?;
-        let held = keeper::hold(&config.run_dir)?;
-        let installation = installation(&config.data_dir);
-        let (machine, interpreters) = tokio::join!(
-            Machine::examine(&config, &installation),
-            Interpreters::find(
-                config.path.as_deref(),
-                config.home.as_deref(),
-                &config.runtimes_dir,
-                config.exact_runtimes
-            ),
-        );
-        let machine = machine?;
-        report(&machine, config.require_isolation)?;
-        let cgroups = machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default();
-        let keeper = keeper::start(&config.agent, &keeper::spec(&config.run_dir, &config.lock, cgroups)).await?;
-        let tasks = TaskTracker::new();
-        // Reaps it; it ends after us, or when it is of no use.
-        tasks.spawn(async move { keeper }.then(|mut keeper| async move { drop(keeper.wait().await) }));
-        let start = u16::from_str_radix(&installation[..3], 16).unwrap_or_default();
+        let (machine, interpreters, keeper) = examine(&config).await?;
+        if let Err(refused) = report(&machine, config.require_isolation) {
+            machine.leave();
+            keeper.finish(&config.run_dir).await;
+            return Err(refused);
+        }
+        let start =
+            machine.installation.as_bytes().iter().fold(0, |sum: u16, byte| sum.wrapping_mul(31) + u16::from(*byte));
         let state = State { running: HashMap::new(), slots: Slots::of_machine(start) };
-        let shared = Arc::new(Shared { config, machine, state: Mutex::new(state), events });
-        let engine = LocalEngine { shared, interpreters, code, tasks, held };
+        let engine = LocalEngine {
+            shared: Arc::new(Shared { config, machine, state: Mutex::new(state), events }),
+            interpreters,
+            code,
+            tasks: TaskTracker::new(),
+            keeper: Mutex::new(Some(keeper)),
+        };
         engine.sweep();
         Ok(engine)
-    }
-
-    /// What was found out about the machine, for `doctor`.
-    pub fn findings(&self) -> &[Finding] {
-        &self.shared.machine.findings
     }
 
     /// The socket that agents dial.
@@ -215,16 +204,23 @@ impl LocalEngine {
         Ok(listener)
     }
 
-    /// Ends what still runs, and removes all that the engine made.
+    /// Ends what still runs, and removes all that the engine made. Nothing can be started any more.
     pub async fn close(&self) {
         let running: Vec<_> = self.shared.state().running.values().cloned().collect();
-        for worker in running {
-            worker.stop(Duration::ZERO).await;
+        futures_util::future::join_all(running.iter().map(|worker| worker.stop(Duration::ZERO))).await;
+        self.shared.machine.leave();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.finish(&self.shared.config.run_dir).await;
         }
-        if let Some(cgroups) = &self.shared.machine.cgroups {
-            cgroups.close();
-        }
-        let _ = fs::remove_dir_all(&self.shared.config.run_dir);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The lock that says that a worker is there.
+    fn lock_for_worker(&self) -> io::Result<File> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), Keeper::lock_for_worker)
     }
 
     /// Removes the cgroups of workers that ended while no gateway was there.
@@ -251,7 +247,7 @@ impl LocalEngine {
             };
             let slot = slot.ok_or(io::ErrorKind::QuotaExceeded.into()).map_err(failed("find a free range of ids"))?;
             let spec = self.spec(&order, &offer, slot, cgroups);
-            let held = self.held.try_clone().map_err(failed("pass the lock on"))?;
+            let held = self.lock_for_worker().map_err(failed("pass the lock on"))?;
             let child = worker::spawn(&self.shared.config.agent, &spec, held).await.map_err(failed("run the agent"))?;
             let pid = child.id().unwrap_or_default();
             let running = Running::new(order.worker, Some(slot), pid).map_err(failed("watch the agent"))?;
@@ -282,8 +278,12 @@ impl LocalEngine {
     fn spec(&self, order: &StartOrder, offer: &Offer, slot: Slot, cgroups: Vec<PathBuf>) -> WorkerSpec {
         let config = &self.shared.config;
         let ClassId(class) = order.template.class();
-        let shares_loopback = matches!(self.shared.machine.network, warmpod_link::worker::Network::Host { .. });
-        let resolvers = config.dns.map_or_else(|| world::resolvers(shares_loopback), |dns| vec![dns]);
+        let (network, resolvers) = match &self.shared.machine.network {
+            Reach::Linked(bridge) => (bridge.link(link_name(order.worker), slot), world::resolvers(false)),
+            Reach::Loopback => (Network::Loopback, Vec::new()),
+            Reach::Host(ports) => (Network::Host { ports: ports.clone() }, world::resolvers(true)),
+        };
+        let resolvers = config.dns.map_or(resolvers, |dns| vec![dns]);
         WorkerSpec {
             worker: order.worker,
             token: order.token,
@@ -300,7 +300,7 @@ impl LocalEngine {
                     true => IdMap::Range { base: slot.first_id() },
                     false => IdMap::Single,
                 },
-                network: self.shared.machine.network.clone(),
+                network,
                 layers: self.shared.machine.layers,
             }),
         }
@@ -373,6 +373,40 @@ impl Shared {
     }
 }
 
+/// At most 15 characters, and different for each worker.
+fn link_name(worker: WorkerId) -> String {
+    let id = worker.0.simple().to_string();
+    format!("wp{}", &id[id.len() - 12..])
+}
+
+/// What the machine offers to workers, without starting any: for `doctor`. Leaves nothing behind.
+pub async fn findings(config: &LocalConfig) -> Result<Vec<Finding>, LocalError> {
+    let (machine, interpreters, keeper) = examine(config).await?;
+    machine.leave();
+    keeper.finish(&config.run_dir).await;
+    Ok(machine.findings.into_iter().chain(interpreters.findings()).collect())
+}
+
+/// Finds out what there is. What that makes is the keeper's to remove.
+async fn examine(config: &LocalConfig) -> Result<(Machine, Interpreters, Keeper), LocalError> {
+    make_run_dir(&config.run_dir)?;
+    let lock = keeper::lock(&config.run_dir)?;
+    let installation = installation(&config.data_dir);
+    let (machine, interpreters) = tokio::join!(
+        Machine::examine(config, &installation),
+        Interpreters::find(config.path.as_deref(), config.home.as_deref(), &config.runtimes_dir, config.exact_runtimes),
+    );
+    let machine = machine?;
+    let keep = KeepSpec {
+        run_dir: config.run_dir.clone(),
+        gateway_lock: config.lock.clone(),
+        cgroups: machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default(),
+        bridge: machine.bridge.clone(),
+    };
+    let keeper = Keeper::start(&config.agent, &keep, lock).await?;
+    Ok((machine, interpreters, keeper))
+}
+
 /// Other users, which agents are to the machine, may pass through it but not look around.
 fn make_run_dir(path: &Path) -> Result<(), LocalError> {
     let failed = |source| LocalError::RunDir { path: path.to_owned(), source };
@@ -397,3 +431,6 @@ fn report(machine: &Machine, required: bool) -> Result<(), LocalError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,15 @@ const FIRST_ID: u32 = 0x7000_0000;
 const IDS: u32 = 65_536;
 /// As many as a /20 has addresses besides its own, its broadcast's and its router's, and as many ranges as end before
 /// systemd's next reserved one.
-const COUNT: u16 = 4093;
+const COUNT: u16 = 4092;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slot(u16);
 
 impl Slot {
+    /// Never taken by a worker: for trials.
+    pub(super) const LAST: Slot = Slot(COUNT);
+
     /// Ids 0 to 65535 of the worker are these of the machine.
     pub(super) fn first_id(self) -> u32 {
         FIRST_ID + IDS * u32::from(self.0)
@@ -93,9 +96,10 @@ mod tests {
     fn ids_and_addresses_of_the_last_slot_are_within_their_ranges() {
         let last = Slot(COUNT - 1);
         assert_eq!(Slot::of_ids(last.first_id()), Some(last));
-        assert!(last.first_id() + IDS <= 0x7FFE_0000);
-        assert_eq!(last.address(Ipv4Addr::new(172, 31, 0, 0)), Ipv4Addr::new(172, 31, 15, 254));
+        assert!(Slot::LAST.first_id() + IDS <= 0x7FFE_0000);
+        assert_eq!(last.address(Ipv4Addr::new(172, 31, 0, 0)), Ipv4Addr::new(172, 31, 15, 253));
+        assert_eq!(Slot::LAST.address(Ipv4Addr::new(172, 31, 0, 0)), Ipv4Addr::new(172, 31, 15, 254));
         assert_eq!(Slot::of_ids(FIRST_ID - 1), None);
-        assert_eq!(Slot::of_ids(0x7FFE_0000), None);
+        assert_eq!(Slot::of_ids(Slot::LAST.first_id()), None);
     }
 }
