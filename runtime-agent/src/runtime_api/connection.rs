@@ -21,6 +21,8 @@ pub struct Connection {
     /// Bytes at the start of the buffer that hold no end of a head.
     scanned: usize,
     wait: Wait,
+    /// What is read now may have come while nothing was waited for.
+    late: bool,
     /// Nothing more comes from the other side.
     ended: bool,
     /// To be closed once what was answered is written.
@@ -68,6 +70,7 @@ impl Connection {
             current: None,
             scanned: 0,
             wait: Wait::Request,
+            late: false,
             ended: false,
             closing: false,
         }
@@ -91,8 +94,17 @@ impl Connection {
         if self.outgoing.is_empty() { read } else { read | PollFlags::OUT }
     }
 
+    /// Whether the request that was read last lay unread for a while.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// Reads once. False: nothing was there.
     pub fn read(&mut self) -> bool {
+        self.late = self.wait == Wait::Nothing;
+        if self.late {
+            self.wait = Wait::Request;
+        }
         let want = self.current.as_ref().map_or(0, |(_, body)| body.wanted(&self.incoming));
         match self.incoming.fill(&self.socket, want) {
             Filled::Some => true,
