@@ -121,27 +121,26 @@ impl Connection {
         if self.closing || self.wait == Wait::Event {
             return if self.ended || (self.closing && self.outgoing.is_empty()) { Step::Close } else { Step::Wait };
         }
-        if self.current.is_none() {
-            match self.take_head() {
+        let (request, mut body, begins) = match self.current.take() {
+            Some((request, body)) => (request, body, false),
+            None => match self.take_head() {
                 Ok(Some(request)) => {
-                    let mut body = Body::new(request.framing, limit);
-                    let progress = body.advance(&mut self.incoming);
-                    if request.expects_continue && progress == Progress::Missing {
-                        self.send(&[answer::CONTINUE]);
-                    }
-                    self.current = Some((request, body));
+                    let body = Body::new(request.framing, limit);
+                    (request, body, true)
                 }
                 Ok(None) if self.ended => return Step::Close,
                 Ok(None) => return Step::Wait,
                 Err(bad) => return self.refuse(bad),
-            }
-        }
-        let Some((request, mut body)) = self.current.take() else { return Step::Wait };
+            },
+        };
         match body.advance(&mut self.incoming) {
             Progress::Complete => Step::Call(Call { request, body, truncated: false }),
             Progress::Missing if self.ended => Step::Call(Call { request, body, truncated: true }),
             Progress::Malformed => Step::Call(Call { request, body, truncated: true }),
             Progress::Missing => {
+                if begins && request.expects_continue {
+                    self.send(&[answer::CONTINUE]);
+                }
                 self.current = Some((request, body));
                 Step::Wait
             }
