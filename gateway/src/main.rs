@@ -1,1 +1,4 @@
+mod doctor;
+mod engine;
+
 fn main() {}

@@ -9,13 +9,16 @@
 
 #![allow(unreachable_pub, reason = "a program has no outside: pub says beyond the module, as in a library")]
 
+mod bridge;
 mod buffer;
 mod clock;
 mod environment;
 mod gateway;
 mod journal;
+mod keep;
 mod log;
 mod memory;
+mod netlink;
 mod runtime;
 mod runtime_api;
 mod sandbox;
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "warmpod-agent {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Some("bridge") => return bridge::run(),
+        Some("keep") => return keep::run(),
+        Some("try") => return sandbox::trial::run(),
         Some(other) => {
             journal::note(format_args!(
                 "unknown argument {other:?}; a gateway starts me, with a worker's specification"

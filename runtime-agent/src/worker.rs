@@ -65,8 +65,11 @@ impl Worker {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             AgentError::Sandbox { error, cause }
         })?;
-        let own_network = spec.sandbox.as_ref().is_some_and(|spec| spec.namespaces && spec.network != Network::Host);
+        let own_network = spec.sandbox.as_ref().is_some_and(|spec| !matches!(spec.network, Network::Host { .. }));
         let api = RuntimeApi::listen(own_network).map_err(AgentError::step("listen for the runtime"))?;
+        if let (false, Some((_, port))) = (own_network, api.address().rsplit_once(':')) {
+            port.parse().into_iter().for_each(|port| sandbox.allow_port(port));
+        }
         let log = Log::new().map_err(AgentError::step("make the log's pipes"))?;
         let runtime = Runtime::prepare(spec.runtime, api.address(), &mut sandbox, &log);
         Ok(Worker {

@@ -64,7 +64,11 @@ pub enum StartError {
     #[error("{0}")]
     RuntimeMissing(String),
     #[error("cannot start a worker: {what}")]
-    Failed { what: String, #[source] source: std::io::Error },
+    Failed {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 pub trait Engine: Send + Sync + 'static {

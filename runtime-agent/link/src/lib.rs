@@ -25,10 +25,14 @@
 
 pub mod control;
 pub mod frame;
+pub mod keep;
+pub mod trial;
 pub mod worker;
 
 pub use control::{Claim, FromAgent, Hello, ToAgent};
 pub use frame::{Head, Kind};
+pub use keep::{BridgeSpec, KeepSpec};
+pub use trial::Trial;
 pub use worker::{Credential, WorkerId, WorkerSpec};
 
 /// Both sides refuse another version: gateway and agent are built and shipped together.

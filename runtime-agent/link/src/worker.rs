@@ -67,17 +67,18 @@ pub enum RuntimeSpec {
 /// How the local engine wants a worker isolated. Each part is there only where the machine offers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {
-    /// An empty folder; in the worker's own mount namespace its root file system is built over it.
-    pub root: PathBuf,
-    /// Shown read-only, in this order. A source that is missing is passed over.
+    /// Shown read-only, in this order. A source that is missing is passed over; one that is a symbolic link becomes the
+    /// same link.
     pub read_only: Vec<Bind>,
+    /// Small files of the worker's own, such as /etc/hosts: path inside, content.
+    pub files: Vec<(PathBuf, String)>,
+    /// The folder that holds the unpacked code of all functions. Only what is below it can be attached.
+    pub code: PathBuf,
     /// Cgroup folders to join before anything else starts (one on v2, one for each controller on v1).
     pub cgroups: Vec<PathBuf>,
     pub ids: IdMap,
     pub network: Network,
-    pub namespaces: bool,
-    pub landlock: bool,
-    pub seccomp: bool,
+    pub layers: Layers,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,10 +87,42 @@ pub struct Bind {
     pub target: PathBuf,
 }
 
-/// The worker's user namespace. The gateway writes the maps, since it stands outside.
+/// The layers of isolation that are separate switches. A cgroup and the network are layers too, by their own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layers {
+    /// A user namespace: the agent is not the machine's root any more.
+    pub users: bool,
+    /// A mount namespace with a root file system of the worker's own.
+    pub files: bool,
+    /// A pid namespace with a /proc of its own.
+    pub processes: bool,
+    /// An ipc and a uts namespace.
+    pub ipc: bool,
+    /// All capabilities dropped, and none to be had from a setuid program.
+    pub capabilities: bool,
+    pub limits: bool,
+    pub landlock: bool,
+    pub seccomp: bool,
+}
+
+impl Layers {
+    pub const ALL: Layers = Layers {
+        users: true,
+        files: true,
+        processes: true,
+        ipc: true,
+        capabilities: true,
+        limits: true,
+        landlock: true,
+        seccomp: true,
+    };
+}
+
+/// Whose ids the worker's are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum IdMap {
-    /// As root: ids 0 to 65535 of the worker are `base` to `base + 65535` of the machine. The agent is 0, the function 993:990.
+    /// As root: ids 0 to 65535 of the worker are `base` to `base + 65535` of the machine. The agent is 0, the function
+    /// 993:990.
     Range { base: u32 },
     /// As an ordinary user: the function's 993:990 is the gateway's own user, and nothing else exists.
     Single,
@@ -99,8 +132,10 @@ pub enum IdMap {
 pub enum Network {
     /// A network namespace with loopback only.
     Loopback,
-    /// A network namespace of its own with a link to the machine: the gateway moves it in.
-    Linked { interface: String, address: [u8; 4], prefix: u8, router: [u8; 4] },
-    /// The machine's network.
-    Host,
+    /// A network namespace of its own with a link to the machine: a veth pair, one end in the worker as eth0, the other
+    /// one (`interface`) at the machine's bridge.
+    Linked { interface: String, bridge: String, address: [u8; 4], prefix: u8, router: [u8; 4] },
+    /// The machine's network. Landlock, where it can, lets processes connect to these TCP ports only, and to those that
+    /// the agent allows itself.
+    Host { ports: Vec<u16> },
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
+pub(crate) enum SandboxError {
     #[error("the sandbox cannot {what}")]
     Step {
         /// A verb and its object, such as `mount /proc`.
@@ -22,7 +22,7 @@ impl SandboxError {
 
 /// Why a process could not be started. The errno is the source's.
 #[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
+pub(crate) enum SpawnError {
     #[error("cannot execute {program}")]
     Exec {
         program: PathBuf,
@@ -48,7 +48,7 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    pub fn errno(&self) -> Option<i32> {
+    pub(crate) fn errno(&self) -> Option<i32> {
         match self {
             SpawnError::Exec { source, .. }
             | SpawnError::Directory { source, .. }

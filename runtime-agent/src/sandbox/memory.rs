@@ -4,32 +4,62 @@
 
 use rustix::process::Pid;
 use std::cell::Cell;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct MemoryUse {
+pub(crate) struct MemoryUse {
     /// Bytes now.
-    pub now: u64,
+    pub(crate) now: u64,
     /// The most that any reading has seen, bytes.
-    pub peak: u64,
+    pub(crate) peak: u64,
     /// The kernel has ended a process because the worker's own limit was reached.
-    pub oom_killed: bool,
+    pub(crate) oom_killed: bool,
 }
 
 pub(super) struct Meter {
     peak: Cell<u64>,
+    cgroup: Option<Cgroup>,
+}
+
+/// A memory cgroup's files, opened while they can be reached.
+struct Cgroup {
+    statistics: File,
+    events: Option<File>,
 }
 
 impl Meter {
-    pub(super) fn of_processes() -> Meter {
-        Meter { peak: Cell::new(0) }
+    /// Of the one among `cgroups` that counts memory, else of the processes.
+    pub(super) fn open(cgroups: &[PathBuf]) -> Meter {
+        let cgroup = cgroups.iter().find_map(|folder| {
+            let statistics = File::open(folder.join("memory.stat")).ok()?;
+            let events = ["memory.events", "memory.oom_control"].iter();
+            let events = events.map(|name| File::open(folder.join(name))).find_map(Result::ok);
+            Some(Cgroup { statistics, events })
+        });
+        Meter { peak: Cell::new(0), cgroup }
     }
 
     pub(super) fn read(&self) -> Option<MemoryUse> {
-        let now = descendants(rustix::process::getpid()).into_iter().filter_map(proportional_set).sum();
+        let now = match &self.cgroup {
+            // v2 calls it anon, v1 rss.
+            Some(cgroup) => field(&cgroup.statistics, &["anon", "total_rss"])?,
+            None => descendants(rustix::process::getpid()).into_iter().filter_map(proportional_set).sum(),
+        };
+        let events = self.cgroup.as_ref().and_then(|cgroup| cgroup.events.as_ref());
+        let oom_killed = events.and_then(|events| field(events, &["oom_kill"])).is_some_and(|kills| kills > 0);
         self.peak.set(self.peak.get().max(now));
-        Some(MemoryUse { now, peak: self.peak.get(), oom_killed: false })
+        Some(MemoryUse { now, peak: self.peak.get(), oom_killed })
     }
+}
+
+/// The number behind one of `names` in a file of lines `name number`.
+fn field(file: &File, names: &[&str]) -> Option<u64> {
+    let mut text = [0; 8192];
+    let count = file.read_at(&mut text, 0).ok()?;
+    let text = std::str::from_utf8(text.get(..count)?).ok()?;
+    text.lines().filter_map(|line| line.split_once(' ')).find(|(name, _)| names.contains(name))?.1.trim().parse().ok()
 }
 
 /// The anonymous part of a process's proportional set size, bytes.

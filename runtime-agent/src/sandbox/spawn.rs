@@ -5,29 +5,39 @@
 //!    └── reads a close-on-exec pipe: nothing = the exec worked, else the step and the errno
 //! ```
 
-use super::{Command, ProcessId, SpawnError};
+use super::files::Files;
+use super::{Command, ProcessId, SpawnError, Step, World};
 use crate::sys::{self, Fork};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Gid, Uid};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// Where the child was when it failed.
-#[derive(Clone, Copy)]
-enum Step {
-    Descriptors,
-    Directory,
-    Exec,
-}
-
 impl Step {
-    const ALL: [Step; 3] = [Step::Descriptors, Step::Directory, Step::Exec];
+    const ALL: [Step; 9] = [
+        Step::Descriptors,
+        Step::Directory,
+        Step::Files,
+        Step::Limits,
+        Step::Ids,
+        Step::Capabilities,
+        Step::Landlock,
+        Step::Seccomp,
+        Step::Exec,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Step::Descriptors => "descriptors",
             Step::Directory => "directory",
+            Step::Files => "file system",
+            Step::Limits => "limits",
+            Step::Ids => "ids",
+            Step::Capabilities => "capabilities",
+            Step::Landlock => "Landlock",
+            Step::Seccomp => "seccomp",
             Step::Exec => "exec",
         }
     }
@@ -41,7 +51,7 @@ struct Prepared {
     directory: CString,
 }
 
-pub(super) fn spawn(command: Command<'_>) -> Result<ProcessId, SpawnError> {
+pub(super) fn spawn(command: Command<'_>, world: Option<&World>) -> Result<ProcessId, SpawnError> {
     let prepared = Prepared {
         program: c_string(command.program.as_os_str().as_bytes())?,
         arguments: std::iter::once(c_string(command.program.as_os_str().as_bytes()))
@@ -54,12 +64,16 @@ pub(super) fn spawn(command: Command<'_>) -> Result<ProcessId, SpawnError> {
             .collect::<Result<_, _>>()?,
         directory: c_string(command.directory.as_os_str().as_bytes())?,
     };
+    if let Some(ids) = world.and_then(|world| world.confinement.ids) {
+        // So that opening /dev/stdout works. Not where the pipe is none of ours.
+        let _ = rustix::fs::fchown(&command.output, Some(Uid::from_raw(ids.user)), Some(Gid::from_raw(ids.group)));
+    }
     let (news, report) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fork_error)?;
     let pid = match sys::fork().map_err(SpawnError::Fork)? {
         Fork::Parent(pid) => pid,
         Fork::Child => {
             let mut report = report;
-            let (step, errno) = become_program(&prepared, &command, &mut report);
+            let (step, errno) = become_program(&prepared, &command, world, &mut report);
             let mut bytes = [0; 5];
             bytes[0] = step as u8;
             bytes[1..].copy_from_slice(&errno.raw_os_error().unwrap_or(0).to_le_bytes());
@@ -87,15 +101,26 @@ pub(super) fn spawn(command: Command<'_>) -> Result<ProcessId, SpawnError> {
 }
 
 /// The child's way. Returns only if it failed.
-fn become_program(prepared: &Prepared, command: &Command<'_>, report: &mut OwnedFd) -> (Step, io::Error) {
+fn become_program(
+    prepared: &Prepared,
+    command: &Command<'_>,
+    world: Option<&World>,
+    report: &mut OwnedFd,
+) -> (Step, io::Error) {
     sys::reset_signals();
     // Its own session, and so its own group, without a terminal.
     let _ = rustix::process::setsid();
     if let Err(error) = place_descriptors(command, report) {
         return (Step::Descriptors, error);
     }
+    if let Some(Err(error)) = world.and_then(|world| world.files.as_ref()).map(Files::join) {
+        return (Step::Files, error);
+    }
     if let Err(errno) = rustix::process::chdir(&prepared.directory) {
         return (Step::Directory, errno.into());
+    }
+    if let Some(Err(failed)) = world.map(|world| world.confinement.apply()) {
+        return failed;
     }
     (Step::Exec, sys::exec(&prepared.program, &prepared.arguments, &prepared.environment))
 }

@@ -1,0 +1,1 @@
+//! `warmpod doctor`: what this machine offers, what that means, and what to install.

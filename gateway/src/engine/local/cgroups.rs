@@ -1,0 +1,224 @@
+//! Cgroups: one folder for the installation in each hierarchy that counts something, below it one for each worker.
+//!
+//! v1 has a hierarchy for each controller, v2 one for all. Which one a machine has is read from its mounts. A worker's
+//! process joins when it starts (that costs 10 ms on v1); its limits are written at the claim.
+//! <https://docs.kernel.org/admin-guide/cgroup-v2.html>, <https://docs.kernel.org/admin-guide/cgroup-v1/>
+
+mod mounts;
+
+use super::super::Limits;
+use mounts::{Hierarchy, hierarchies};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use warmpod_link::WorkerId;
+
+/// What a worker's own processes need beside the function's memory: the agent, page tables, pipes. MiB.
+const OVERHEAD: u64 = 64;
+/// AWS's limit of processes and threads, and some for the agent.
+const PROCESSES: u32 = 1024 + 16;
+/// AWS gives a function one CPU for each 1,769 MB.
+const MIB_PER_CPU: u64 = 1769;
+
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    unified: bool,
+    /// The installation's folder in each hierarchy.
+    folders: Vec<PathBuf>,
+    /// Where the gateway had to go so that its own cgroup may have children (v2).
+    leaf: Option<PathBuf>,
+    controllers: Vec<String>,
+}
+
+impl Cgroups {
+    /// Makes the installation's folders. The error says what is in the way.
+    pub(super) fn open(installation: &str) -> Result<Cgroups, String> {
+        let found = hierarchies(
+            &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+            &fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
+        );
+        let name = format!("warmpod-{installation}");
+        let unified = found.iter().find(|hierarchy| hierarchy.unified && hierarchy.offers("memory"));
+        match unified {
+            Some(hierarchy) => Cgroups::open_unified(hierarchy, &name),
+            None => Cgroups::open_separate(&found, &name),
+        }
+    }
+
+    fn open_separate(found: &[Hierarchy], name: &str) -> Result<Cgroups, String> {
+        let mut this = Cgroups { unified: false, folders: Vec::new(), leaf: None, controllers: Vec::new() };
+        let mut problems = Vec::new();
+        for controller in ["memory", "pids", "cpu"] {
+            let Some(hierarchy) = found.iter().find(|hierarchy| !hierarchy.unified && hierarchy.offers(controller))
+            else {
+                continue;
+            };
+            let folder = hierarchy.own().join(name);
+            match make_folder(&folder) {
+                Ok(()) if this.folders.contains(&folder) => {}
+                Ok(()) => this.folders.push(folder),
+                Err(error) => {
+                    problems.push(format!("{}: {error}", folder.display()));
+                    continue;
+                }
+            }
+            this.controllers.push(controller.to_owned());
+        }
+        match (this.folders.is_empty(), problems.is_empty()) {
+            (false, _) => Ok(this),
+            (true, true) => Err("no cgroup hierarchy with memory, pids or cpu is mounted".to_owned()),
+            (true, false) => Err(problems.join("; ")),
+        }
+    }
+
+    fn open_unified(hierarchy: &Hierarchy, name: &str) -> Result<Cgroups, String> {
+        let own = hierarchy.own();
+        let mut leaf = None;
+        let parent = match enable_controllers(&own) {
+            Ok(()) => own,
+            // A cgroup with processes cannot share out what it has. If they are all ours, we go one down.
+            Err(_) if only_self(&own) => {
+                let below = own.join(format!("{name}-gateway"));
+                make_folder(&below)
+                    .and_then(|()| fs::write(below.join("cgroup.procs"), "0"))
+                    .and_then(|()| enable_controllers(&own))
+                    .map_err(|error| format!("{}: {error}", below.display()))?;
+                leaf = Some(below);
+                own
+            }
+            Err(error) => {
+                let root = hierarchy.mount_point().to_owned();
+                enable_controllers(&root).map_err(|_| format!("{}: {error}", own.display()))?;
+                root
+            }
+        };
+        let folder = parent.join(name);
+        make_folder(&folder)
+            .and_then(|()| enable_controllers(&folder))
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let enabled = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
+        let controllers = enabled.split_whitespace().map(str::to_owned).collect();
+        Ok(Cgroups { unified: true, folders: vec![folder], leaf, controllers })
+    }
+
+    /// In words: the version and the controllers.
+    pub(super) fn describe(&self) -> String {
+        format!("v{}: {}", if self.unified { 2 } else { 1 }, self.controllers.join(", "))
+    }
+
+    pub(super) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|have| have == controller)
+    }
+
+    /// Everything to remove in the end, inner folders first.
+    pub(super) fn leftovers(&self) -> Vec<PathBuf> {
+        self.folders.iter().chain(&self.leaf).cloned().collect()
+    }
+
+    /// Makes a worker's folders, with what does not depend on its function.
+    pub(super) fn make(&self, worker: WorkerId) -> io::Result<Vec<PathBuf>> {
+        let folders = self.of(worker);
+        for folder in &folders {
+            make_folder(folder)?;
+            write_if_there(&folder.join("pids.max"), &PROCESSES.to_string())?;
+        }
+        Ok(folders)
+    }
+
+    fn of(&self, worker: WorkerId) -> Vec<PathBuf> {
+        self.folders.iter().map(|folder| folder.join(worker.to_string())).collect()
+    }
+
+    /// Writes the limits of the function that a worker is about to be bound to. Memory is a backstop, since the files in
+    /// /tmp count: the agent watches what the processes use. CPU is a share, in AWS's proportion: alone on the machine a
+    /// function has all of it.
+    pub(super) fn limit(&self, worker: WorkerId, limits: Limits, quota: bool) -> io::Result<()> {
+        let mib = u64::from(limits.memory.0) + u64::from(limits.ephemeral.0) + OVERHEAD;
+        let bytes = (mib * 1024 * 1024).to_string();
+        let memory = u64::from(limits.memory.0);
+        let (weight, shares) = (100 * memory / MIB_PER_CPU, 1024 * memory / MIB_PER_CPU);
+        let microseconds = 100_000 * memory / MIB_PER_CPU;
+        for folder in self.of(worker) {
+            write_if_there(&folder.join("memory.max"), &bytes)?;
+            write_if_there(&folder.join("memory.swap.max"), "0")?;
+            write_if_there(&folder.join("memory.limit_in_bytes"), &bytes)?;
+            write_if_there(&folder.join("cpu.weight"), &weight.clamp(1, 10_000).to_string())?;
+            write_if_there(&folder.join("cpu.shares"), &shares.clamp(2, 262_144).to_string())?;
+            if quota {
+                write_if_there(&folder.join("cpu.max"), &format!("{microseconds} 100000"))?;
+                write_if_there(&folder.join("cpu.cfs_quota_us"), &microseconds.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker's processes, the agent too.
+    pub(super) fn processes(&self, worker: WorkerId) -> Vec<u32> {
+        self.of(worker).first().map(|folder| processes(folder)).unwrap_or_default()
+    }
+
+    /// Removes a worker's folders; false while processes are in them.
+    pub(super) fn remove(&self, worker: WorkerId) -> bool {
+        self.of(worker).iter().all(|folder| is_gone(fs::remove_dir(folder)))
+    }
+
+    /// Workers that have a folder: after a start, those of an earlier gateway.
+    pub(super) fn workers(&self) -> Vec<WorkerId> {
+        let entries = self.folders.first().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten();
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(WorkerId)).collect()
+    }
+
+    /// Takes this process out of the cgroups that are about to be removed, once no worker is left.
+    pub(super) fn leave(&self) {
+        let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) else { return };
+        if let Some(own) = leaf.parent() {
+            // As at the start, the other way round: a cgroup that shares out what it has cannot have processes.
+            let _ = fs::remove_dir(folder);
+            let _ = fs::write(own.join("cgroup.subtree_control"), "-memory -pids -cpu");
+            let _ = fs::write(own.join("cgroup.procs"), "0");
+        }
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Not every hierarchy has every file.
+fn write_if_there(file: &Path, value: &str) -> io::Result<()> {
+    match fs::write(file, value) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            if file.exists() { Err(error) } else { Ok(()) }
+        }
+        other => other,
+    }
+}
+
+fn enable_controllers(folder: &Path) -> io::Result<()> {
+    let offered = fs::read_to_string(folder.join("cgroup.controllers"))?;
+    for controller in ["memory", "pids", "cpu"] {
+        if offered.split_whitespace().any(|name| name == controller) {
+            fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn only_self(folder: &Path) -> bool {
+    processes(folder) == [std::process::id()]
+}
+
+fn processes(folder: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn is_gone(removed: io::Result<()>) -> bool {
+    match removed {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}

@@ -1,0 +1,70 @@
+//! `warmpod-agent bridge`: the machine's end of the workers' network, made by a gateway that is root, once, and removed
+//! when it and its workers are gone.
+//!
+//! A bridge with an address, forwarding, and the firewall around it. What was there before stays: a bridge that an
+//! earlier gateway left is taken over, since its workers may live.
+
+use crate::netlink::firewall;
+use crate::netlink::route::{Link, Route};
+use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use warmpod_link::BridgeSpec;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+pub(crate) fn run() -> ExitCode {
+    match read().and_then(|spec| put_up(&spec)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read() -> io::Result<BridgeSpec> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    postcard::from_bytes(&bytes).map_err(io::Error::other)
+}
+
+fn put_up(spec: &BridgeSpec) -> io::Result<()> {
+    let at = |step: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{step}: {error}"));
+    let route = Route::open().map_err(at("rtnetlink"))?;
+    let network = Ipv4Addr::from(spec.network);
+    // The firewall first: nothing passes before it is up.
+    firewall::put_up(&spec.name, &spec.name, (network, spec.prefix)).map_err(at("the firewall (nf_tables)"))?;
+    match route.add_bridge(&spec.name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other.map_err(at("the bridge"))?,
+    }
+    let router = Ipv4Addr::from(u32::from(network) + 1);
+    match route.add_address(index(&spec.name)?, router, spec.prefix) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other.map_err(at("the bridge's address"))?,
+    }
+    if spec.forwarding_off {
+        fs::write(FORWARDING, "1").map_err(at("forwarding"))?;
+    }
+    Ok(())
+}
+
+/// Removes it all. What is gone already is as it should be.
+pub(crate) fn take_down(spec: &BridgeSpec) {
+    if let Ok(route) = Route::open() {
+        let _ = route.remove(&spec.name);
+    }
+    let _ = firewall::take_down(&spec.name);
+    if spec.forwarding_off {
+        let _ = fs::write(FORWARDING, "0");
+    }
+}
+
+/// The number of a link of this network namespace.
+pub(crate) fn index(name: &str) -> io::Result<Link> {
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    Ok(Link(name_to_index(&any, name)?))
+}
