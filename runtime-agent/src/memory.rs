@@ -10,7 +10,7 @@ use std::time::Duration;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const STEP: Duration = Duration::from_millis(20);
 /// How old a look may be for a REPORT that nobody waits for.
-const FRESH: Duration = Duration::from_millis(50);
+const FRESH: Duration = Duration::from_millis(250);
 const MIB: u64 = 1024 * 1024;
 
 #[derive(Default)]

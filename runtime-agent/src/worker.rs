@@ -12,7 +12,7 @@ mod invocation;
 mod wait;
 
 use crate::AgentError;
-use crate::clock::Now;
+use crate::clock::{Moment, Now};
 use crate::environment::failure::Failure;
 use crate::environment::{Action, Environment, Event, Limits, Line};
 use crate::gateway::Gateway;
@@ -136,7 +136,9 @@ impl Worker {
         if ready.invocation.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
             && self.gateway.read_invocation()
         {
-            self.invoke();
+            // The runtime's `next` may be there since the last answer.
+            self.settle_next();
+            self.take_frame();
         }
         self.serve_runtime(&ready.connections);
         if ready.listener {
@@ -149,6 +151,7 @@ impl Worker {
             self.take_exits();
         }
         self.pass_time();
+        self.take_frame();
     }
 
     fn pass_time(&mut self) {
@@ -157,23 +160,28 @@ impl Worker {
             self.settle_next();
         }
         if self.environment.deadline().is_some_and(|at| at <= now) {
+            // A runtime that is back in `next` is not late.
+            self.settle_next();
             self.apply(Event::Tick);
         }
-        if let Some(since) = self.environment.busy_since()
-            && self.memory.due(since) <= now
-            && self.memory.look(&self.sandbox, now)
-        {
+        if self.look_at().is_some_and(|at| at <= now) && self.memory.look(&self.sandbox, now) {
             self.memory.fill();
             self.apply(Event::Failed(Failure::out_of_memory()));
         }
         self.log.settle(&mut self.gateway, self.now);
     }
 
+    /// When to look at the processes' memory: never while an answered runtime rests.
+    fn look_at(&self) -> Option<Moment> {
+        let since = self.environment.busy_since()?;
+        self.settle_at().is_none().then(|| self.memory.due(since))
+    }
+
     fn obey(&mut self, message: ToAgent) {
         match message {
             ToAgent::Welcome { .. } => {
                 if !self.environment.is_invoking() {
-                    self.gateway.offer(self.now.at);
+                    self.gateway.offer();
                 }
             }
             ToAgent::Claim(claim) => self.claim(claim),
@@ -212,6 +220,7 @@ impl Worker {
         self.gateway.set_held(Held::Bound { environment: claim.environment.clone(), busy: false });
         self.announced = true;
         self.claim = Some(claim);
+        self.api.reset();
         self.log.keep_tail(true, false);
         self.apply(Event::Claimed);
     }
@@ -261,7 +270,6 @@ impl Worker {
             Action::Log(line) => self.write_line(&line),
             Action::Ready(report) => {
                 self.gateway.send(&FromAgent::Ready(report));
-                self.gateway.offer(self.now.at);
             }
             Action::Deliver => self.deliver(),
             Action::Answer(kind, document) => self.answer(kind, &document),
@@ -291,6 +299,10 @@ impl Worker {
 
     fn write_line(&mut self, line: &Line) {
         let Some(claim) = &self.claim else { return };
+        if let Line::RuntimeDone { .. } = line {
+            // What was written in the phase comes before its END.
+            self.log.end_of_phase(self.now);
+        }
         if let Line::Report { .. } = line {
             let exact = self.invocation.as_ref().is_some_and(|invocation| invocation.tail);
             self.memory.refresh(&self.sandbox, self.now.at, exact);

@@ -186,9 +186,10 @@ impl Environment {
         matches!(&self.phase, Phase::Invoking(Invocation { stage: Stage::Running, .. }))
     }
 
-    /// The runtime has answered and its `next` is still to come.
-    pub fn is_answered(&self) -> bool {
-        matches!(&self.phase, Phase::Invoking(Invocation { stage: Stage::Answered { .. }, .. }))
+    /// An invocation that comes now is taken a little later, when the runtime is in `next`.
+    pub fn is_soon_free(&self) -> bool {
+        let answered = matches!(&self.phase, Phase::Invoking(Invocation { stage: Stage::Answered { .. }, .. }));
+        answered || matches!(self.phase, Phase::Init { .. })
     }
 
     /// Since when processes of an init or invocation work.

@@ -83,6 +83,15 @@ impl RuntimeApi {
         }
     }
 
+    /// Watches all connections for requests again.
+    pub fn stop_resting(&mut self) {
+        for connection in &mut self.connections {
+            if connection.wait() == Wait::Nothing {
+                connection.set_wait(Wait::Request);
+            }
+        }
+    }
+
     /// The connection that waits for an event.
     pub fn waiting(&mut self) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|connection| connection.wait() == Wait::Event)

@@ -40,11 +40,7 @@ impl Worker {
     /// Reads once, and acts on every request that is complete. False: nothing was there, or the connection is gone.
     fn read_connection(&mut self, index: usize) -> bool {
         let limit = self.max_response() as usize;
-        let connection = &mut self.api.connections[index];
-        if connection.wait() == Wait::Nothing {
-            connection.set_wait(Wait::Request);
-        }
-        if !connection.read() {
+        if !self.api.connections[index].read() {
             return false;
         }
         self.step_connection(index, limit)
@@ -95,9 +91,9 @@ impl Worker {
             Err(refusal) => self.refuse(index, call, &Refusal::StateTransition(refusal)),
             Ok(state) => {
                 self.state = state;
+                let lazily = self.api.connections[index].is_late();
                 self.api.connections[index].finish(call);
                 let index = self.api.waits_for_event(index);
-                let lazily = self.invocation.as_ref().is_some_and(|invocation| invocation.lazy_since.is_some());
                 self.apply(Event::Next { lazily });
                 // Again, or for the first time if it lost the connection that waited.
                 if self.environment.is_running() {

@@ -71,8 +71,8 @@ impl Worker {
 
     /// When the loop has something to do even if nothing happens.
     fn deadline(&self) -> Option<Moment> {
-        let look = self.environment.busy_since().map(|since| self.memory.due(since));
-        [self.gateway.deadline(), self.environment.deadline(), self.log.deadline(), self.settle_at(), look]
+        let gateway = self.gateway.deadline();
+        [gateway, self.environment.deadline(), self.log.deadline(), self.settle_at(), self.look_at()]
             .into_iter()
             .flatten()
             .min()

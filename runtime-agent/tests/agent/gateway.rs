@@ -1,6 +1,6 @@
 //! A gateway as small as a test needs it: it listens on a socket, starts an agent, and speaks the link crate with it.
 //!
-//! When it is dropped its sockets close; the agent then ends itself and all of its processes, as an orphan.
+//! When it is dropped it tells the agent to leave; one that cannot hear ends itself and its processes as an orphan.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -264,6 +264,10 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if let (Some(control), Ok(bytes)) = (&mut self.control, encode(&ToAgent::Shutdown)) {
+            // Else it ends as an orphan, a little later.
+            let _ = control.socket.write_all(&bytes);
+        }
         (self.listener, self.control, self.invocation) = (None, None, None);
         let since = Instant::now();
         while matches!(self.agent.try_wait(), Ok(None)) {
