@@ -59,7 +59,7 @@ async fn serve(config: Config, listening: Listening) -> Result<(), Failure> {
     let blobs = Blobs::open(&config.data_dir)?;
     let (store, loaded) = Store::open(&config.data_dir, &writes).await?;
     let (events, engine_events) = mpsc::channel(1024);
-    let engine = Arc::new(LocalEngine::new(local_config(&config), events).await?);
+    let engine = Arc::new(LocalEngine::new(local_config(&config, address), events).await?);
     let (pool, door) = Pool::start(
         pool_settings(&config),
         engine.clone() as Arc<dyn Engine>,
@@ -75,7 +75,7 @@ async fn serve(config: Config, listening: Listening) -> Result<(), Failure> {
         store,
         blobs,
         upstream: upstream.clone(),
-        endpoint: Some(endpoint(&config, address)),
+        endpoint: Some(endpoint(&config, address, engine.shares_loopback())),
         public_url: format!("http://{}", reachable(address)),
         tasks: calls.clone(),
     };
@@ -136,7 +136,8 @@ fn pool_settings(config: &Config) -> Settings {
     }
 }
 
-fn local_config(config: &Config) -> LocalConfig {
+fn local_config(config: &Config, address: SocketAddr) -> LocalConfig {
+    let host_ports = LocalConfig::HOST_PORTS.iter().copied().chain([address.port()]).collect();
     LocalConfig {
         agent: config.agent.clone(),
         runtimes_dir: config.runtimes_dir.clone(),
@@ -147,7 +148,7 @@ fn local_config(config: &Config) -> LocalConfig {
         require_isolation: config.require_isolation,
         exact_runtimes: config.exact_runtimes,
         network: NetworkChoice::Automatic,
-        host_ports: LocalConfig::HOST_PORTS.to_vec(),
+        host_ports,
         cgroups: true,
         cpu_quota: false,
         dns: config.lambda.dns,
@@ -157,10 +158,10 @@ fn local_config(config: &Config) -> LocalConfig {
     }
 }
 
-/// Where functions find this gateway. On the machine's own network the agent relays nothing: it is there already.
-fn endpoint(config: &Config, _address: SocketAddr) -> Endpoint {
+/// Where functions find this gateway: at the agent's relay, or on the loopback that they share with it.
+fn endpoint(config: &Config, address: SocketAddr, shares_loopback: bool) -> Endpoint {
     let host = config.lambda.gateway_host.clone().unwrap_or_else(|| "127.0.0.1".into());
-    Endpoint { host, port: RELAY_PORT }
+    Endpoint { host, port: if shares_loopback { address.port() } else { RELAY_PORT } }
 }
 
 /// An address that clients on this machine can use.

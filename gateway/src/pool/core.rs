@@ -280,6 +280,8 @@ impl Core {
         if let Some(group) = self.groups.get_mut(&group) {
             group.claiming -= 1;
             group.environments += 1;
+            // It serves one of those who wait; how many are left comes with the next event.
+            group.waiting = group.waiting.saturating_sub(1);
             (group.failures, group.retry_at) = (0, None);
         }
     }

@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use warmpod_link::worker::{GatewayAddress, IdMap, Network, SandboxSpec};
+use warmpod_link::worker::{ENDPOINT_SOCKET, GatewayAddress, IdMap, Network, SandboxSpec};
 use warmpod_link::{KeepSpec, WorkerId, WorkerSpec};
 use worker::{Running, Watched};
 
@@ -187,9 +187,14 @@ impl LocalEngine {
         self.open(self.socket())
     }
 
+    /// Whether functions share the machine's loopback, so that nothing needs to be passed on.
+    pub fn shares_loopback(&self) -> bool {
+        matches!(self.shared.machine.network, machine::Reach::Host(_))
+    }
+
     /// Opens the socket by which agents pass on what functions send to the endpoint on their own loopback.
     pub fn listen_relay(&self) -> Result<UnixListener, LocalError> {
-        self.open(self.shared.config.run_dir.join("endpoint.sock"))
+        self.open(self.shared.config.run_dir.join(ENDPOINT_SOCKET))
     }
 
     fn open(&self, path: PathBuf) -> Result<UnixListener, LocalError> {
@@ -242,7 +247,7 @@ impl LocalEngine {
         let slot = self.shared.state().slots.take();
         let made = async {
             let cgroups = match &self.shared.machine.cgroups {
-                Some(cgroups) => cgroups.make(order.worker).map_err(failed("make its cgroup"))?,
+                Some(cgroups) => cgroups.make(order.worker, order.ahead).map_err(failed("make its cgroup"))?,
                 None => Vec::new(),
             };
             let slot = slot.ok_or(io::ErrorKind::QuotaExceeded.into()).map_err(failed("find a free range of ids"))?;

@@ -338,6 +338,18 @@ async fn nobody_waits_for_a_worker_that_is_started_ahead() {
 }
 
 #[tokio::test]
+async fn one_waiter_gets_one_environment() {
+    let mut world = World::new(settings());
+    world.ask(GroupId(0));
+    while let Some(worker) = world.starting.pop() {
+        world.apply(Event::Warm { worker });
+    }
+    assert_eq!(world.claiming.len(), 1);
+    world.ready(0);
+    assert_eq!((world.served, world.claiming.len()), (1, 0), "no second claim while the first is handed over");
+}
+
+#[tokio::test]
 async fn a_short_service_time_starts_fewer_than_wait() {
     let mut core = core(Settings { starting_limit: 100, generic_floor: 0, generic_ceiling: 0, ..settings() });
     let now = Instant::now();
