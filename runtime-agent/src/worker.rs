@@ -291,6 +291,7 @@ impl Worker {
     fn start_runtime(&mut self) {
         let Some(claim) = &self.claim else { return };
         self.state = RuntimeState::Started;
+        self.memory.restart();
         match self.runtime.start(claim, &mut self.sandbox, &mut self.log, self.now) {
             Ok(process) => self.process = Some(process),
             Err(failure) => {

@@ -14,8 +14,8 @@ pub(crate) struct MemoryUse {
     pub(crate) now: u64,
     /// The most that any reading has seen, bytes.
     pub(crate) peak: u64,
-    /// The kernel has ended a process because the worker's own limit was reached.
-    pub(crate) oom_killed: bool,
+    /// How many processes the kernel has ended because the worker's own limit was reached.
+    pub(crate) oom_kills: u64,
 }
 
 pub(super) struct Meter {
@@ -48,9 +48,9 @@ impl Meter {
             None => descendants(rustix::process::getpid()).into_iter().filter_map(proportional_set).sum(),
         };
         let events = self.cgroup.as_ref().and_then(|cgroup| cgroup.events.as_ref());
-        let oom_killed = events.and_then(|events| field(events, &["oom_kill"])).is_some_and(|kills| kills > 0);
+        let oom_kills = events.and_then(|events| field(events, &["oom_kill"])).unwrap_or(0);
         self.peak.set(self.peak.get().max(now));
-        Some(MemoryUse { now, peak: self.peak.get(), oom_killed })
+        Some(MemoryUse { now, peak: self.peak.get(), oom_kills })
     }
 }
 

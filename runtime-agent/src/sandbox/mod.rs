@@ -159,17 +159,6 @@ impl Sandbox {
         Ok(process)
     }
 
-    /// Sends `signal` to a process's group. Nothing happens to one that has ended.
-    pub(crate) fn kill(&mut self, group: ProcessId, signal: i32) {
-        // A child that was not waited for keeps its pid, so this cannot hit a stranger.
-        if self.children.contains(&group)
-            && let (Some(pid), Some(signal)) = (group.pid(), Signal::from_named_raw(signal))
-        {
-            // Gone in between: what was wanted.
-            let _ = rustix::process::kill_process_group(pid, signal);
-        }
-    }
-
     /// Ends every process of the sandbox, and returns when they are gone. Files stay. Their ends do not come out of
     /// `take_exits`.
     pub(crate) fn kill_all(&mut self) {

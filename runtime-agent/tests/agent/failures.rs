@@ -59,14 +59,14 @@ fn an_init_that_dies_of_a_signal() {
 #[test]
 fn a_bootstrap_that_cannot_be_run_is_told_as_aws_tells_it() {
     use std::os::unix::fs::PermissionsExt;
-    let cases: [(&[(&str, &str)], u32, &str); 3] = [
-        (&[("other", "")], 0o755, "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
-        (&[("bootstrap", "#!/bin/sh\n")], 0o644, "permission denied"),
-        (&[("bootstrap", "\x7fELF not really")], 0o755, "exec format error"),
+    let cases = [
+        (("other", ""), 0o755, "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
+        (("bootstrap", "#!/bin/sh\n"), 0o644, "permission denied"),
+        (("bootstrap", "\x7fELF not really"), 0o755, "exec format error"),
     ];
-    for (files, mode, message) in cases {
-        let code = code(files);
-        let path = code.path().join(files[0].0);
+    for (file, mode, message) in cases {
+        let code = code(&[file]);
+        let path = code.path().join(file.0);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let mut gateway = Gateway::start(RuntimeSpec::Provided);
         assert_eq!(gateway.claim(claim(code.path(), "x")).outcome, failed("Runtime.InvalidEntrypoint"));

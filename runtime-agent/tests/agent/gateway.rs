@@ -18,7 +18,7 @@ use warmpod_link::worker::{GatewayAddress, RuntimeSpec};
 use warmpod_link::{Claim, Credential, FromAgent, Head, Hello, Kind, ToAgent, VERSION, WorkerId, WorkerSpec};
 
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const TOKEN: Credential = Credential([1; 32]);
 pub const SECRET: Credential = Credential([2; 32]);
@@ -130,10 +130,23 @@ impl Gateway {
 
     /// Listens again and takes the agent's control connection.
     pub fn come_back(&mut self) {
-        let listener = UnixListener::bind(self.socket_path()).unwrap();
-        let (control, hello) = accept(&listener);
-        (self.listener, self.control, self.hello) = (Some(listener), Some(control), hello);
+        self.listener = Some(UnixListener::bind(self.socket_path()).unwrap());
+        self.accept_control();
+    }
+
+    /// Takes a control connection that was dialled again.
+    pub fn accept_control(&mut self) {
+        let (control, hello) = accept(self.listener.as_ref().unwrap());
+        (self.control, self.hello, self.invocation) = (Some(control), hello, None);
         self.send(&ToAgent::Welcome { secret: SECRET });
+    }
+
+    pub fn write_control(&mut self, bytes: &[u8]) {
+        self.control.as_mut().unwrap().socket.write_all(bytes).unwrap();
+    }
+
+    pub fn write_invocation(&mut self, bytes: &[u8]) {
+        self.invocation.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
     fn socket_path(&self) -> PathBuf {
@@ -346,9 +359,9 @@ pub fn claim(code: &Path, handler: &str) -> Claim {
         account: "000000000000".to_owned(),
         handler: handler.to_owned(),
         memory_mib: 512,
-        timeout_ms: 10_000,
+        timeout_ms: 60_000,
         ephemeral_mib: 512,
-        init_timeout_ms: 10_000,
+        init_timeout_ms: 60_000,
         max_response: 6_291_556,
         variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         code: Code::Directory(code.to_owned()),

@@ -103,7 +103,8 @@ impl Client {
 pub struct Silent {
     pub gateway: Gateway,
     pub address: String,
-    pub code: TempDir,
+    /// Kept for as long as the worker may start its bootstrap again.
+    _code: TempDir,
 }
 
 impl Silent {
@@ -115,7 +116,7 @@ impl Silent {
         change(&mut claim);
         gateway.wait_for_warm();
         gateway.send(&warmpod_link::ToAgent::Claim(Box::new(claim)));
-        let mut silent = Silent { gateway, address: String::new(), code };
+        let mut silent = Silent { gateway, address: String::new(), _code: code };
         silent.find_address();
         silent
     }
