@@ -96,13 +96,15 @@ impl Lambda {
         if call.payload.len() > limit {
             return Err(too_large(call.kind, call.payload.len()));
         }
-        check_json(&call.payload)?;
+        // A caller who sends nothing sends an empty event: the runtimes' clients cannot read nothing.
+        let payload = if call.payload.is_empty() { Bytes::from_static(b"{}") } else { call.payload };
+        check_json(&payload)?;
         let group = self.target(&reference)?;
         let trace = Trace::of(call.trace);
         match call.kind {
             InvocationType::DryRun => Ok(Invoked::DryRun),
             InvocationType::Event => {
-                self.queue.accept(&reference, call.request, trace.full(), call.payload).await?;
+                self.queue.accept(&reference, call.request, trace.full(), payload).await?;
                 Ok(Invoked::Accepted { trace })
             }
             InvocationType::RequestResponse => {
@@ -115,7 +117,7 @@ impl Lambda {
                     client_context: call.client_context.map(client_context).transpose()?,
                     tail: call.tail,
                 };
-                let answer = self.run(&group, call.request, owned, call.payload).await?;
+                let answer = self.run(&group, call.request, owned, payload).await?;
                 Ok(Invoked::Answered { answer, group, trace })
             }
         }
@@ -217,14 +219,22 @@ fn client_context(header: &str) -> Result<String, LambdaError> {
     String::from_utf8(bytes).map_err(|_| invalid("Client context must be a valid Base64-encoded JSON object."))
 }
 
-/// An event is JSON, or nothing at all.
+/// An event is JSON in UTF-8.
 fn check_json(payload: &[u8]) -> Result<(), LambdaError> {
-    if payload.is_empty() {
-        return Ok(());
-    }
-    let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(payload) else { return Ok(()) };
-    let line = payload.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let at = error.column().saturating_sub(1).min(line.len());
+    let (line_number, column) = match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
+        Err(error) => (error.line(), error.column().saturating_sub(1)),
+        // The parser does not look into strings that nobody wants.
+        Ok(_) => match std::str::from_utf8(payload) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                let before = &payload[..error.valid_up_to()];
+                let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+                (before.iter().filter(|byte| **byte == b'\n').count() + 1, column)
+            }
+        },
+    };
+    let line = payload.split(|byte| *byte == b'\n').nth(line_number.saturating_sub(1)).unwrap_or_default();
+    let at = column.min(line.len());
     let rest = &line[at..];
     const VALUE: &str = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'";
     // The parser stops inside a word; what is wrong is the whole of it.
@@ -239,6 +249,9 @@ fn check_json(payload: &[u8]) -> Result<(), LambdaError> {
             format!("Unrecognized token '{word}': was expecting ({VALUE})")
         }
         Some(byte @ 0x80..=0xbf) | Some(byte @ 0xf8..) => format!("Invalid UTF-8 start byte 0x{byte:02x}"),
+        Some(0xc0..) if std::str::from_utf8(rest).is_err_and(|error| error.valid_up_to() == 0) => {
+            format!("Invalid UTF-8 middle byte 0x{:02x}", rest.get(1).unwrap_or(&b'"'))
+        }
         Some(byte) if byte.is_ascii_control() => {
             format!("Unexpected character ((CTRL-CHAR, code {byte})): expected a valid value ({VALUE})")
         }
@@ -249,7 +262,7 @@ fn check_json(payload: &[u8]) -> Result<(), LambdaError> {
     };
     Err(LambdaError::InvalidRequestContent(format!(
         "Could not parse request body into json: Could not parse payload into json: {text}\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {}, column: {}]",
-        error.line(),
+        line_number,
         at + 1
     )))
 }
@@ -322,7 +335,8 @@ mod tests {
         );
         assert!(refusal(b"hello").contains("Unrecognized token 'hello': was expecting (JSON String"));
         assert!(refusal(b"<a>").contains("Unexpected character ('<' (code 60)): expected a valid value"));
-        assert!(check_json(b"").is_ok());
+        assert!(refusal(b"{\"a\":\n\"\xff\"}").contains("Invalid UTF-8 start byte 0xff"));
+        assert!(refusal(b"\"\xc3(\"").contains("Invalid UTF-8 middle byte 0x28"));
         assert!(check_json(b" {\"a\": [1, null]}\n").is_ok());
     }
 
