@@ -17,3 +17,4 @@ mod measure;
 mod memory;
 mod provided;
 mod python;
+mod sandboxed;
