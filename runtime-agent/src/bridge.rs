@@ -4,16 +4,19 @@
 //! A bridge with an address, forwarding, and the firewall around it. What was there before stays: a bridge that an
 //! earlier gateway left is taken over, since its workers may live.
 
+mod addresses;
+mod forwarding;
+
 use crate::netlink::firewall;
 use crate::netlink::route::{Link, Route};
+use forwarding::Forwarding;
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use warmpod_link::BridgeSpec;
-
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+use warmpod_link::keep::BRIDGE_PREFIX;
 
 pub(crate) fn run() -> ExitCode {
     match read().and_then(|spec| put_up(&spec)) {
@@ -34,32 +37,35 @@ fn read() -> io::Result<BridgeSpec> {
 fn put_up(spec: &BridgeSpec) -> io::Result<()> {
     let at = |step: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{step}: {error}"));
     let route = Route::open().map_err(at("rtnetlink"))?;
-    let network = Ipv4Addr::from(spec.network);
+    // One at a time, so that no two choose the same addresses.
+    let forwarding = Forwarding::lock().map_err(at("the lock of forwarding"))?;
+    let routes = fs::read_to_string("/proc/net/route").map_err(at("the machine's routes"))?;
+    let network = addresses::free_network(&routes, &spec.name).ok_or(io::ErrorKind::AddrNotAvailable.into());
+    let network = network.map_err(at("no private range of addresses is free"))?;
     // The firewall first: nothing passes before it is up.
-    firewall::put_up(&spec.name, &spec.name, (network, spec.prefix)).map_err(at("the firewall (nf_tables)"))?;
+    firewall::put_up(&spec.name, &spec.name, (network, BRIDGE_PREFIX)).map_err(at("the firewall (nf_tables)"))?;
     match route.add_bridge(&spec.name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(at("the bridge"))?,
     }
     let router = Ipv4Addr::from(u32::from(network) + 1);
-    match route.add_address(index(&spec.name)?, router, spec.prefix) {
+    match route.add_address(index(&spec.name)?, router, BRIDGE_PREFIX) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(at("the bridge's address"))?,
     }
-    if spec.forwarding_off {
-        fs::write(FORWARDING, "1").map_err(at("forwarding"))?;
-    }
-    Ok(())
+    forwarding.switch_on().map_err(at("forwarding"))?;
+    writeln!(io::stdout(), "{network}")
 }
 
 /// Removes it all. What is gone already is as it should be.
 pub(crate) fn take_down(spec: &BridgeSpec) {
+    let forwarding = Forwarding::lock();
     if let Ok(route) = Route::open() {
         let _ = route.remove(&spec.name);
     }
     let _ = firewall::take_down(&spec.name);
-    if spec.forwarding_off {
-        let _ = fs::write(FORWARDING, "0");
+    if let Ok(forwarding) = forwarding {
+        forwarding.switch_off_after_the_last();
     }
 }
 

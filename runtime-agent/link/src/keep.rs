@@ -16,14 +16,13 @@ pub struct KeepSpec {
     pub bridge: Option<BridgeSpec>,
 }
 
-/// The machine's end of the workers' network.
+/// The machine's end of the workers' network. `bridge` answers with its network's first address on a line; the next
+/// address is the bridge's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeSpec {
     /// Of the bridge, and of the firewall's tables.
     pub name: String,
-    /// The first address of the workers' network; the next one is the bridge's.
-    pub network: [u8; 4],
-    pub prefix: u8,
-    /// The machine did not forward packets before: forwarding is switched on, and off again in the end.
-    pub forwarding_off: bool,
 }
+
+/// Addresses of the workers' network: 4,096.
+pub const BRIDGE_PREFIX: u8 = 20;

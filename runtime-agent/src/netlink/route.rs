@@ -54,10 +54,9 @@ impl Route {
         self.0.exchange(vec![create(NEW_LINK, &header(0, Link(0), UP)).text(link::NAME, name).nested(link::INFO, info)])
     }
 
-    /// A pair of links: `name` here at the bridge, its peer as eth0 with a given number in the network namespace of a
-    /// process. Ports of the bridge that are added so do not reach each other.
-    pub(crate) fn add_pair(&self, name: &str, bridge: Link, pid: u32, peer: Link) -> io::Result<()> {
-        let peer = Bytes::after(&header(0, peer, 0))
+    /// A pair of links: `name` here at the bridge, its peer as eth0 in the network namespace of a process.
+    pub(crate) fn add_pair(&self, name: &str, bridge: Link, pid: u32) -> io::Result<()> {
+        let peer = Bytes::after(&header(0, Link(0), 0))
             .text(link::NAME, "eth0")
             .with(link::NAMESPACE_OF_PID, &pid.to_ne_bytes())
             .inside();
@@ -70,6 +69,7 @@ impl Route {
         self.0.exchange(vec![pair])
     }
 
+    /// Isolated ports of a bridge do not reach each other.
     pub(crate) fn isolate_port(&self, port: Link) -> io::Result<()> {
         let info = Bytes::new().with(link::PORT_ISOLATED, &[1]);
         let message = Bytes::message(SET_LINK, REQUEST | ACKNOWLEDGE, &header(BRIDGE, port, 0));

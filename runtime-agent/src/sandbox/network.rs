@@ -8,17 +8,15 @@ use std::io;
 use std::net::Ipv4Addr;
 use warmpod_link::worker::Network;
 
-/// The number of eth0 in the worker. Out of the way of what the kernel puts into a fresh namespace.
-const ETHERNET: Link = Link(100);
-
 /// From inside the network namespace, as its root.
 pub(super) fn set_up(network: &Network) -> Result<(), SandboxError> {
     let up = |route: &Route| -> io::Result<()> {
         route.up(Link::LOOPBACK)?;
         if let Network::Linked { address, prefix, router, .. } = network {
-            route.add_address(ETHERNET, Ipv4Addr::from(*address), *prefix)?;
-            route.up(ETHERNET)?;
-            route.add_default_route(Ipv4Addr::from(*router), ETHERNET)?;
+            let ethernet = bridge::index("eth0")?;
+            route.add_address(ethernet, Ipv4Addr::from(*address), *prefix)?;
+            route.up(ethernet)?;
+            route.add_default_route(Ipv4Addr::from(*router), ethernet)?;
         }
         Ok(())
     };
@@ -35,7 +33,7 @@ pub(super) fn link(network: &Network, agent: Pid) -> Result<(), SandboxError> {
     let pid = agent.as_raw_nonzero().get().cast_unsigned();
     let make = || -> io::Result<()> {
         let route = Route::open()?;
-        route.add_pair(interface, bridge::index(bridge)?, pid, ETHERNET)?;
+        route.add_pair(interface, bridge::index(bridge)?, pid)?;
         route.isolate_port(bridge::index(interface)?)
     };
     make().map_err(|source| SandboxError::step(format!("link it to the bridge {bridge}"), source))

@@ -4,6 +4,7 @@
 //! AWS's runtime interface client for that version, in `RUNTIMES_DIR/python/<minor>`.
 
 use super::super::StartError;
+use super::machine::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
@@ -69,17 +70,39 @@ impl Interpreters {
         found
     }
 
-    /// For the report: versions that can run functions, and those that lack the client.
-    pub(super) fn describe(&self) -> (Vec<String>, Vec<String>) {
-        let ready = self.pythons.values();
-        (
-            ready.map(|python| format!("python3.{} ({})", python.minor, python.executable.display())).collect(),
-            self.clientless
-                .iter()
-                .filter(|minor| !self.pythons.contains_key(minor))
-                .map(|minor| format!("python3.{minor}"))
-                .collect(),
-        )
+    /// What there is of each language, for `doctor`.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let ready: Vec<String> = self
+            .pythons
+            .values()
+            .map(|python| format!("3.{} ({})", python.minor, python.executable.display()))
+            .collect();
+        let without: Vec<String> = self
+            .clientless
+            .iter()
+            .filter(|minor| !self.pythons.contains_key(minor))
+            .map(|minor| format!("3.{minor}"))
+            .collect();
+        let mut details = Vec::new();
+        if !ready.is_empty() {
+            details.push(ready.join(", "));
+        }
+        if !without.is_empty() {
+            let folder = self.runtimes_dir.join("python");
+            details.push(format!("without a runtime interface client in {}: {}", folder.display(), without.join(", ")));
+        }
+        if details.is_empty() {
+            details.push("no python3 was found on PATH, in /usr/bin, /usr/local/bin or ~/.pyenv".to_owned());
+        }
+        vec![Finding {
+            layer: "runtime python3.x",
+            on: !ready.is_empty(),
+            detail: details.join("; "),
+            advice: ready.is_empty().then_some(
+                "functions of python3.x cannot run; install python3 and `pip install --target \
+                 RUNTIMES_DIR/python/3.N awslambdaric boto3` with it",
+            ),
+        }]
     }
 
     /// What runs functions of `runtime`, or what to install so that something does.

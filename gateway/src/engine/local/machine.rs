@@ -10,6 +10,7 @@ use super::trials::{self, NOTHING, bare};
 use super::{LocalConfig, LocalError, NetworkChoice};
 use serde::Serialize;
 use std::path::Path;
+use warmpod_link::BridgeSpec;
 use warmpod_link::worker::{IdMap, Layers, Network};
 
 /// One thing that the machine has or lacks.
@@ -26,9 +27,12 @@ pub struct Finding {
 
 #[derive(Debug)]
 pub(super) struct Machine {
+    pub(super) installation: String,
     pub(super) layers: Layers,
     pub(super) network: Reach,
     pub(super) cgroups: Option<Cgroups>,
+    /// What was made of a bridge, whether or not it is of use.
+    pub(super) bridge: Option<BridgeSpec>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -108,12 +112,20 @@ impl Machine {
         let agent = config.agent.as_path();
         let mut findings = Vec::new();
         let layers = examine_layers(agent, &mut findings).await?;
-        let network = examine_network(config, installation, layers, &mut findings).await?;
+        let (network, bridge) = examine_network(config, installation, layers, &mut findings).await?;
         let cgroups = if config.cgroups { Cgroups::open(installation) } else { Err("switched off".to_owned()) };
         for controller in ["memory", "pids", "cpu"] {
             findings.push(controller_finding(controller, cgroups.as_ref()));
         }
-        Ok(Machine { layers, network, cgroups: cgroups.ok(), findings })
+        let installation = installation.to_owned();
+        Ok(Machine { installation, layers, network, cgroups: cgroups.ok(), bridge, findings })
+    }
+
+    /// Takes this process out of what is about to be removed.
+    pub(super) fn leave(&self) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.leave();
+        }
     }
 }
 
@@ -174,7 +186,8 @@ async fn examine_network(
     installation: &str,
     layers: Layers,
     findings: &mut Vec<Finding>,
-) -> Result<Reach, LocalError> {
+) -> Result<(Reach, Option<BridgeSpec>), LocalError> {
+    let mut made = None;
     let mut own = NOTHING;
     own.users = layers.users;
     let isolated = works(&config.agent, bare(own, trial_ids(), Network::Loopback)).await?;
@@ -189,9 +202,9 @@ async fn examine_network(
         (NetworkChoice::Host, _) | (_, false) => host(),
         (NetworkChoice::Loopback, true) => (Reach::Loopback, "loopback only, as configured".to_owned()),
         (NetworkChoice::Automatic, true) if rustix::process::geteuid().is_root() => {
-            match link(&config.agent, installation, own).await? {
+            match link(&config.agent, installation, own, &mut made).await? {
                 Ok(bridge) => {
-                    let detail = format!("bridge {}, {}/{}", bridge.0.name, bridge.network(), bridge.0.prefix);
+                    let detail = bridge.to_string();
                     (Reach::Linked(bridge), detail)
                 }
                 Err(reason) => {
@@ -204,12 +217,19 @@ async fn examine_network(
     };
     let on = !matches!(reach, Reach::Host(_));
     findings.push(Finding { layer: "network of its own", on, detail, advice: (!on).then_some(HOST_ADVICE) });
-    Ok(reach)
+    Ok((reach, made))
 }
 
 /// Makes the bridge, and tries whether a sandbox can be linked to it.
-async fn link(agent: &Path, installation: &str, layers: Layers) -> Result<Result<Bridge, String>, LocalError> {
-    let bridge = match Bridge::make(agent, installation).await? {
+async fn link(
+    agent: &Path,
+    installation: &str,
+    layers: Layers,
+    made: &mut Option<BridgeSpec>,
+) -> Result<Result<Bridge, String>, LocalError> {
+    let spec = BridgeSpec { name: format!("wp{installation}") };
+    *made = Some(spec.clone());
+    let bridge = match Bridge::make(agent, &spec).await? {
         Ok(bridge) => bridge,
         Err(reason) => return Ok(Err(reason)),
     };

@@ -155,44 +155,26 @@ struct State {
 impl LocalEngine {
     /// Finds out what the machine offers, and makes what all workers share. Says once in the log what is missing.
     pub async fn new(config: LocalConfig, events: mpsc::Sender<EngineEvent>) -> Result<LocalEngine, LocalError> {
-        make_run_dir(&config.run_dir)?;
         let code = config.data_dir.join("code");
         fs::create_dir_all(&code).map_err(|source| LocalError::RunDir { path: code.clone(), source })?;
-        let lock = keeper::lock(&config.run_dir)?;
-        let installation = installation(&config.data_dir);
-        let (machine, interpreters) = tokio::join!(
-            Machine::examine(&config, &installation),
-            Interpreters::find(
-                config.path.as_deref(),
-                config.home.as_deref(),
-                &config.runtimes_dir,
-                config.exact_runtimes
-            ),
-        );
-        let machine = machine?;
-        report(&machine, config.require_isolation)?;
-        let keep = KeepSpec {
-            run_dir: config.run_dir.clone(),
-            gateway_lock: config.lock.clone(),
-            cgroups: machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default(),
-            bridge: match &machine.network {
-                Reach::Linked(bridge) => Some(bridge.0.clone()),
-                Reach::Loopback | Reach::Host(_) => None,
-            },
-        };
-        let keeper = Keeper::start(&config.agent, &keep, lock).await?;
-        let tasks = TaskTracker::new();
-        let start = u16::from_str_radix(&installation[..3], 16).unwrap_or_default();
+        let (machine, interpreters, keeper) = examine(&config).await?;
+        if let Err(refused) = report(&machine, config.require_isolation) {
+            machine.leave();
+            keeper.finish(&config.run_dir).await;
+            return Err(refused);
+        }
+        let start =
+            machine.installation.as_bytes().iter().fold(0, |sum: u16, byte| sum.wrapping_mul(31) + u16::from(*byte));
         let state = State { running: HashMap::new(), slots: Slots::of_machine(start) };
-        let shared = Arc::new(Shared { config, machine, state: Mutex::new(state), events });
-        let engine = LocalEngine { shared, interpreters, code, tasks, keeper: Mutex::new(Some(keeper)) };
+        let engine = LocalEngine {
+            shared: Arc::new(Shared { config, machine, state: Mutex::new(state), events }),
+            interpreters,
+            code,
+            tasks: TaskTracker::new(),
+            keeper: Mutex::new(Some(keeper)),
+        };
         engine.sweep();
         Ok(engine)
-    }
-
-    /// What was found out about the machine, for `doctor`.
-    pub fn findings(&self) -> &[Finding] {
-        &self.shared.machine.findings
     }
 
     /// The socket that agents dial.
@@ -218,9 +200,7 @@ impl LocalEngine {
     pub async fn close(&self) {
         let running: Vec<_> = self.shared.state().running.values().cloned().collect();
         futures_util::future::join_all(running.iter().map(|worker| worker.stop(Duration::ZERO))).await;
-        if let Some(cgroups) = &self.shared.machine.cgroups {
-            cgroups.leave();
-        }
+        self.shared.machine.leave();
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeper) = keeper {
             keeper.finish(&self.shared.config.run_dir).await;
@@ -389,6 +369,34 @@ impl Shared {
 fn link_name(worker: WorkerId) -> String {
     let id = worker.0.simple().to_string();
     format!("wp{}", &id[id.len() - 12..])
+}
+
+/// What the machine offers to workers, without starting any: for `doctor`. Leaves nothing behind.
+pub async fn findings(config: &LocalConfig) -> Result<Vec<Finding>, LocalError> {
+    let (machine, interpreters, keeper) = examine(config).await?;
+    machine.leave();
+    keeper.finish(&config.run_dir).await;
+    Ok(machine.findings.into_iter().chain(interpreters.findings()).collect())
+}
+
+/// Finds out what there is. What that makes is the keeper's to remove.
+async fn examine(config: &LocalConfig) -> Result<(Machine, Interpreters, Keeper), LocalError> {
+    make_run_dir(&config.run_dir)?;
+    let lock = keeper::lock(&config.run_dir)?;
+    let installation = installation(&config.data_dir);
+    let (machine, interpreters) = tokio::join!(
+        Machine::examine(config, &installation),
+        Interpreters::find(config.path.as_deref(), config.home.as_deref(), &config.runtimes_dir, config.exact_runtimes),
+    );
+    let machine = machine?;
+    let keep = KeepSpec {
+        run_dir: config.run_dir.clone(),
+        gateway_lock: config.lock.clone(),
+        cgroups: machine.cgroups.as_ref().map(|cgroups| cgroups.leftovers()).unwrap_or_default(),
+        bridge: machine.bridge.clone(),
+    };
+    let keeper = Keeper::start(&config.agent, &keep, lock).await?;
+    Ok((machine, interpreters, keeper))
 }
 
 /// Other users, which agents are to the machine, may pass through it but not look around.

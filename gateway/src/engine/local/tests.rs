@@ -119,9 +119,9 @@ async fn a_worker_dials_in_and_leaves_nothing_when_it_is_stopped() {
     engine.close().await;
     assert!(!installation.folder.path().join("run").exists());
     assert!(cgroups.iter().all(|cgroup| !cgroup.exists()));
-    if let Reach::Linked(bridge) = &engine.shared.machine.network {
-        assert!(!Path::new("/sys/class/net").join(&bridge.0.name).exists());
-    }
+    let links = fs::read_dir("/sys/class/net").expect("every machine has links");
+    let link = engine.shared.machine.bridge.as_ref().map(|bridge| bridge.name.clone()).unwrap_or_default();
+    assert!(links.flatten().all(|other| other.file_name() != *link));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +213,11 @@ async fn a_memory_hog_and_a_fork_bomb_hurt_only_themselves() {
         assert!(run(bomb).await.is_err(), "1,100 processes are too many");
     }
     engine.close().await;
+}
+#[tokio::test(flavor = "multi_thread")]
+async fn the_findings_can_be_had_without_an_engine_and_leave_nothing() {
+    let installation = Installation::new();
+    let findings = findings(&installation.config()).await.expect("the agent runs");
+    assert!(findings.iter().any(|finding| finding.layer == "runtime python3.x"));
+    assert!(!installation.folder.path().join("run").exists());
 }
