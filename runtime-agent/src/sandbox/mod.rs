@@ -136,14 +136,6 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Whether a process would find this file.
-    pub(crate) fn shows(&self, file: &Path) -> bool {
-        match &self.world {
-            Some(World { files: Some(files), .. }) => files.inside(|| Ok(file.is_file())).unwrap_or(false),
-            _ => file.is_file(),
-        }
-    }
-
     /// On the machine's network: lets processes that start from now on connect to this TCP port. Nothing elsewhere.
     pub(crate) fn allow_port(&mut self, port: u16) {
         if let Some(ruleset) = self.world.as_mut().and_then(|world| world.confinement.ruleset.as_mut()) {
@@ -159,6 +151,14 @@ impl Sandbox {
     /// The layers as the processes see them: /opt wherever something can be mounted.
     pub(crate) fn layer(&self) -> &Path {
         &self.layer
+    }
+
+    /// Whether the function's processes would find a file of that name.
+    pub(crate) fn finds(&self, path: &Path) -> bool {
+        match &self.world {
+            Some(World { files: Some(files), .. }) => files.inside(|| Ok(path.is_file())).unwrap_or(false),
+            _ => path.is_file(),
+        }
     }
 
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<ProcessId, SpawnError> {
