@@ -126,7 +126,8 @@ fn pool_settings(config: &Config) -> Settings {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Settings {
         generic_floor: config.generic_workers,
-        generic_ceiling: config.generic_workers.max(8),
+        // None at all where none were asked for.
+        generic_ceiling: if config.generic_workers == 0 { 0 } else { config.generic_workers.max(8) },
         // More than a few beside each other only make each other late.
         starting_limit: (cores * 2).max(4),
         start_timeout: config.lambda.environment_timeout,

@@ -286,10 +286,9 @@ impl Driver {
             return;
         }
         let (Some(group), Some(environment)) = (known.group.clone(), known.connection.take()) else { return };
-        // The waiter it goes to must not be counted any more when the core stops counting the claim: it would claim again.
+        self.apply(Event::Ready { worker });
         group.give_back(environment);
         self.look_at(group.id);
-        self.apply(Event::Ready { worker });
     }
 
     /// Takes an idle environment of a worker that is lost off its shelf.

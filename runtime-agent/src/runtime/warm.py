@@ -5,15 +5,20 @@
 
 
 def warm(library, interpreter):
+    import sys
+
+    # Nothing is imported from the working directory, and nothing remembers it.
+    path_at_start = [folder for folder in sys.path if folder]
+    sys.path[:] = path_at_start
+
+    import functools
     import gc
     import json
     import os
-    import sys
     import time
 
     CHANNEL = 3
     at_start = dict(os.environ)
-    path_at_start = list(sys.path)
     # The dynamic linker remembers folders that were missing when it first looked.
     missing = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f and not os.path.isdir(f)]
 
@@ -37,14 +42,14 @@ def warm(library, interpreter):
 
     def share_models(Loader, filled):
         """New loaders of the same folders begin with what the practice client has read and parsed."""
-        plain, models, folders = Loader.__init__, dict(filled._cache), list(filled.search_paths)
+        plain, models, folders = Loader.__init__, dict(filled._cache), Loader().search_paths
 
         def __init__(self, *args, **kwargs):
             plain(self, *args, **kwargs)
             if self.search_paths == folders:
                 self._cache.update(models)
 
-        Loader.__init__ = __init__
+        Loader.__init__ = functools.wraps(plain)(__init__)
 
     def shadowed(folders):
         """Whether a module of the function's would have been imported instead of one that is loaded."""
@@ -84,7 +89,7 @@ def warm(library, interpreter):
             del sys.modules["awslambdaric.bootstrap"], sys.modules["awslambdaric"].bootstrap
 
     filters = list(sys.modules["warnings"].filters) if "warnings" in sys.modules else None
-    sys.path[:] = library + [folder for folder in sys.path if folder and folder not in library]
+    sys.path[:] = library + [folder for folder in path_at_start if folder not in library]
     prepare()
     if filters is not None:
         sys.modules["warnings"].filters[:] = filters

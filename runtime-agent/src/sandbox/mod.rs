@@ -153,6 +153,14 @@ impl Sandbox {
         &self.layer
     }
 
+    /// Whether the function's processes would find a file of that name.
+    pub(crate) fn finds(&self, path: &Path) -> bool {
+        match &self.world {
+            Some(World { files: Some(files), .. }) => files.inside(|| Ok(path.is_file())).unwrap_or(false),
+            _ => path.is_file(),
+        }
+    }
+
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<ProcessId, SpawnError> {
         let process = spawn::spawn(command, self.world.as_ref())?;
         self.children.insert(process);

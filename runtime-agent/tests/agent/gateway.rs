@@ -14,7 +14,7 @@ use warmpod_link::control::{
     Channel, Code, EnvironmentId, Held, InitOutcome, InitReport, LogEvent, LogFormat, decode, encode,
 };
 use warmpod_link::frame::{HEAD, InvokeMeta};
-use warmpod_link::worker::{GatewayAddress, RuntimeSpec};
+use warmpod_link::worker::{GatewayAddress, RuntimeSpec, SandboxSpec};
 use warmpod_link::{Claim, Credential, FromAgent, Head, Hello, Kind, ToAgent, VERSION, WorkerId, WorkerSpec};
 
 /// How long anything may take before a test fails.
@@ -66,9 +66,19 @@ impl Gateway {
     }
 
     pub fn start_with(runtime: RuntimeSpec, orphan_timeout: Duration) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
+        Gateway::start_in(runtime, orphan_timeout, |_| None)
+    }
+
+    /// With a sandbox whose functions' code is in the folder that `sandbox` is given.
+    pub fn start_in(
+        runtime: RuntimeSpec,
+        orphan_timeout: Duration,
+        sandbox: impl FnOnce(&Path) -> Option<SandboxSpec>,
+    ) -> Gateway {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = folder.path().join("gateway.sock");
-        let listener = UnixListener::bind(&path).unwrap();
+        let listener = listen(&path);
+        open_to_all(folder.path(), 0o755);
         let spec = WorkerSpec {
             worker: WorkerId(Uuid::new_v4()),
             token: TOKEN,
@@ -76,7 +86,7 @@ impl Gateway {
             class: 7,
             orphan_timeout_ms: orphan_timeout.as_millis() as u32,
             runtime,
-            sandbox: None,
+            sandbox: sandbox(folder.path()),
         };
         let mut agent = Command::new(env!("CARGO_BIN_EXE_warmpod-agent"))
             .stdin(Stdio::piped())
@@ -130,7 +140,7 @@ impl Gateway {
 
     /// Listens again and takes the agent's control connection.
     pub fn come_back(&mut self) {
-        self.listener = Some(UnixListener::bind(self.socket_path()).unwrap());
+        self.listener = Some(listen(&self.socket_path()));
         self.accept_control();
     }
 
@@ -314,6 +324,17 @@ impl Messages {
     }
 }
 
+/// A sandboxed agent has another id than the gateway.
+fn listen(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap();
+    open_to_all(path, 0o777);
+    listener
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// Takes a connection and its hello.
 fn accept(listener: &UnixListener) -> (Messages, Hello) {
     let (socket, _) = listener.accept().unwrap();
@@ -374,12 +395,17 @@ pub fn claim(code: &Path, handler: &str) -> Claim {
 
 /// A folder with a function's files.
 pub fn code(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    code_in(&std::env::temp_dir(), files)
+}
+
+pub fn code_in(parent: &Path, files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir_in(parent).unwrap();
+    open_to_all(folder.path(), 0o755);
     for (name, text) in files {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        open_to_all(&path, 0o755);
     }
     folder
 }

@@ -13,6 +13,8 @@ mod failures;
 mod hostile;
 mod link;
 mod logs;
+mod measure;
 mod memory;
 mod provided;
 mod python;
+mod sandboxed;
