@@ -25,28 +25,22 @@ impl Worker {
             if index >= self.api.connections.len() || found.is_empty() {
                 continue;
             }
-            let connection = &mut self.api.connections[index];
             if found.contains(PollFlags::OUT) {
-                connection.flush();
-            }
-            if found.intersects(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+                self.api.connections[index].flush();
+                self.step_connection(index);
+            } else {
                 self.read_connection(index);
-            } else if connection.is_over() {
-                self.api.connections.remove(index);
             }
         }
     }
 
     /// Reads once, and acts on every request that is complete. False: nothing was there, or the connection is gone.
     fn read_connection(&mut self, index: usize) -> bool {
-        let limit = self.max_response() as usize;
-        if !self.api.connections[index].read() {
-            return false;
-        }
-        self.step_connection(index, limit)
+        self.api.connections[index].read() && self.step_connection(index)
     }
 
-    fn step_connection(&mut self, mut index: usize, limit: usize) -> bool {
+    fn step_connection(&mut self, mut index: usize) -> bool {
+        let limit = self.max_response() as usize;
         loop {
             let Some(connection) = self.api.connections.get_mut(index) else { return false };
             match connection.step(limit) {
