@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
-use warmpod_protocol::fault::REQUEST_ENTITY_TOO_LARGE;
+use warmpod_protocol::fault::{NOT_IMPLEMENTED, REQUEST_ENTITY_TOO_LARGE};
 use warmpod_protocol::rest_json::{self, Answer};
 use warmpod_protocol::{Caller, Fault};
 
@@ -90,6 +90,7 @@ impl Gateway {
     /// A request for a service that is not served here.
     async fn elsewhere(&self, request: Request<Incoming>) -> Response<Body> {
         let service = caller_service(&request);
+        let form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
         match &self.upstream {
             Some(upstream) => match upstream.forward(request).await {
                 Ok(answer) => answer,
@@ -102,7 +103,10 @@ impl Gateway {
                 let text = format!(
                     "warmpod does not serve this call (service: {service}). Start it with --upstream URL to pass such calls on to another AWS endpoint."
                 );
-                refused(&Fault::new(&warmpod_protocol::fault::NOT_IMPLEMENTED, text))
+                match form || matches!(service.as_str(), "s3" | "route53" | "cloudfront") {
+                    true => refused_in_xml(&text),
+                    false => refused(&Fault::new(&NOT_IMPLEMENTED, text).with("__type", NOT_IMPLEMENTED.name)),
+                }
             }
         }
     }
@@ -111,7 +115,8 @@ impl Gateway {
 fn caller_service(request: &Request<Incoming>) -> String {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = Caller::of(authorization, request.uri().query());
-    caller.service.unwrap_or("unsigned, none can be told").to_owned()
+    let service = caller.service.filter(|service| service.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    service.unwrap_or("unsigned, none can be told").to_owned()
 }
 
 /// Who signed the request.
@@ -122,6 +127,15 @@ fn caller(parts: &http::request::Parts) -> Caller<'_> {
 
 fn refused(fault: &Fault) -> Response<Body> {
     rest_json::encode_fault(fault).map(Full::new).map(Either::Left)
+}
+
+/// For clients of the services that speak XML: others' cannot be read by them.
+fn refused_in_xml(text: &str) -> Response<Body> {
+    let code = NOT_IMPLEMENTED.name;
+    let body = format!("<?xml version=\"1.0\"?><ErrorResponse><Error><Code>{code}</Code><Message>{text}</Message></Error></ErrorResponse>");
+    let mut answer = plain(StatusCode::NOT_IMPLEMENTED, &body);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    answer
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

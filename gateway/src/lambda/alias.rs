@@ -21,6 +21,9 @@ pub async fn create(
     request: CreateAliasRequest,
 ) -> Result<AliasConfiguration, LambdaError> {
     let arn = lambda.unqualified(&request.function_name, caller)?;
+    if lambda.catalog.get(&arn).is_none() {
+        return Err(LambdaError::FunctionNotFound(format!("{arn}:{}", request.function_version)));
+    }
     let (alias, change) = lambda.catalog.change(&arn, |function| {
         let record = &mut function.record;
         let alias_arn = format!("{}:{}", record.id.arn, request.name);
