@@ -16,13 +16,13 @@ use crate::journal;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use warmpod_link::control::{self, Channel, Held, Hello};
 use warmpod_link::frame::{HEAD, Head};
-use warmpod_link::worker::GatewayAddress;
+use warmpod_link::worker::{ENDPOINT_SOCKET, GatewayAddress};
 use warmpod_link::{FromAgent, ToAgent, VERSION, WorkerSpec};
 
 const FIRST_RETRY: Duration = Duration::from_millis(10);
@@ -38,6 +38,8 @@ pub struct Gateway {
     orphan_timeout: Duration,
     control: Option<Control>,
     invocation: Option<Invocation>,
+    /// An invocation connection is to be there.
+    offered: bool,
     /// From the invocation connection. A frame that is being served outlives its connection.
     frames: Incoming,
     /// Length of the frame that is being served, at the start of the buffer.
@@ -48,6 +50,8 @@ pub struct Gateway {
     retry: Duration,
     retry_at: Option<Moment>,
     alone_since: Moment,
+    /// The time of the last `tick`.
+    ticked: Moment,
 }
 
 struct Control {
@@ -90,6 +94,7 @@ impl Gateway {
             orphan_timeout: Duration::from_millis(spec.orphan_timeout_ms.into()),
             control: None,
             invocation: None,
+            offered: false,
             frames: Incoming::default(),
             serving: None,
             queue: VecDeque::new(),
@@ -97,6 +102,7 @@ impl Gateway {
             retry: FIRST_RETRY,
             retry_at: Some(now),
             alone_since: now,
+            ticked: now,
         })
     }
 
@@ -124,10 +130,9 @@ impl Gateway {
 
     /// When `tick` is due.
     pub fn deadline(&self) -> Option<Moment> {
-        match &self.control {
-            Some(control) => control.welcome_by,
-            None => [self.retry_at, Some(self.alone_since + self.orphan_timeout)].into_iter().flatten().min(),
-        }
+        let welcome = self.control.as_ref().and_then(|control| control.welcome_by);
+        let orphan = (!self.is_up()).then(|| self.alone_since + self.orphan_timeout);
+        [self.retry_at, welcome, orphan].into_iter().flatten().min()
     }
 
     /// The gateway has been away for too long.
@@ -145,21 +150,38 @@ impl Gateway {
         self.queued
     }
 
-    /// Dials if it is time to.
+    /// Dials what is missing, if it is time to.
     pub fn tick(&mut self, now: Moment) {
+        self.ticked = now;
         if self.control.as_ref().and_then(|control| control.welcome_by).is_some_and(|by| by <= now) {
             self.lose("it did not answer the hello", now);
         }
-        if self.control.is_some() || self.retry_at.is_some_and(|at| now < at) {
+        if self.retry_at.is_some_and(|at| now < at) {
             return;
         }
-        match self.dial(Channel::Control) {
-            Ok(socket) => {
-                let welcome_by = Some(now + GREETING);
-                self.control = Some(Control { socket, incoming: Incoming::default(), written: 0, welcome_by });
-                self.retry_at = None;
+        self.retry_at = None;
+        if self.control.is_none() {
+            match self.dial(Channel::Control) {
+                Ok(socket) => {
+                    let welcome_by = Some(now + GREETING);
+                    self.control = Some(Control { socket, incoming: Incoming::default(), written: 0, welcome_by });
+                }
+                Err(_) => self.retry_later(now),
             }
-            Err(_) => self.retry_later(now),
+        } else if self.is_up() && self.offered && self.invocation.is_none() && self.serving.is_none() {
+            self.dial_invocation(now);
+        }
+    }
+
+    fn dial_invocation(&mut self, now: Moment) {
+        match self.dial(Channel::Invocation) {
+            Ok(socket) => {
+                self.frames = Incoming::default();
+                self.invocation = Some(Invocation { socket, outgoing: Outgoing::default() });
+            }
+            // Too many dial at once.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.retry_later(now),
+            Err(error) => self.lose(&format!("the invocation connection cannot be opened: {error}"), now),
         }
     }
 
@@ -168,14 +190,25 @@ impl Gateway {
         self.retry = (self.retry * 2).min(LAST_RETRY);
     }
 
-    fn dial(&self, channel: Channel) -> io::Result<OwnedFd> {
+    /// Connects to a socket in the gateway's folder.
+    fn connect(&self, name: &OsStr) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // By its name in its folder: the sandbox has put another root in place.
         rustix::process::fchdir(&self.folder)?;
-        let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(self.name.as_os_str())?);
+        let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(name)?);
         rustix::process::chdir("/")?;
         connected?;
+        Ok(socket)
+    }
+
+    /// A connection to the endpoint, for a client in this worker.
+    pub fn dial_endpoint(&self) -> io::Result<OwnedFd> {
+        self.connect(OsStr::new(ENDPOINT_SOCKET))
+    }
+
+    fn dial(&self, channel: Channel) -> io::Result<OwnedFd> {
+        let socket = self.connect(&self.name)?;
         let hello = control::encode(&Hello { channel, ..self.hello.clone() }).map_err(io::Error::other)?;
         // A fresh socket has room for it.
         match rustix::io::write(&socket, &hello)? {
@@ -184,22 +217,9 @@ impl Gateway {
         }
     }
 
-    /// Opens the invocation connection, if there is none and a gateway is there. True: it was opened.
-    pub fn offer(&mut self, now: Moment) -> bool {
-        if !self.is_up() || self.invocation.is_some() || self.serving.is_some() {
-            return false;
-        }
-        match self.dial(Channel::Invocation) {
-            Ok(socket) => {
-                self.frames = Incoming::default();
-                self.invocation = Some(Invocation { socket, outgoing: Outgoing::default() });
-                true
-            }
-            Err(error) => {
-                self.lose(&format!("the invocation connection cannot be opened: {error}"), now);
-                false
-            }
-        }
+    /// The worker is free: an invocation connection is to be there, until a frame is served. `tick` opens it.
+    pub fn offer(&mut self) {
+        self.offered = true;
     }
 
     /// Reads once from the control connection and gives what has come.
@@ -303,9 +323,15 @@ impl Gateway {
         Some((head, meta, body))
     }
 
+    /// The frame that has come and is not served yet.
+    pub fn waiting_frame(&self) -> Option<(Head, &[u8], &[u8])> {
+        self.frame().filter(|_| self.serving.is_none())
+    }
+
     /// The frame is being served: it stays readable until [`Gateway::served`].
     pub fn serve(&mut self) {
         self.serving = self.frame().map(|(head, _, _)| head.frame_len());
+        self.offered = false;
     }
 
     /// Writes an answer, with one call if it fits.
@@ -341,10 +367,15 @@ impl Gateway {
     pub fn drop_invocation(&mut self, reason: &str) {
         if self.invocation.take().is_some() {
             self.set_busy(self.serving.is_some());
+            // One that closes each connection at once is not dialled in a tight loop.
+            self.retry_at = Some(self.ticked + FIRST_RETRY);
             if self.serving.is_none() {
                 self.frames = Incoming::default();
             }
-            journal::note(format_args!("the gateway's invocation connection is closed: {reason}"));
+            // An idle one that is closed is how a gateway takes an environment out of service.
+            if self.serving.is_some() {
+                journal::note(format_args!("the gateway's invocation connection is closed: {reason}"));
+            }
         }
     }
 

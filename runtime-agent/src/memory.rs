@@ -10,19 +10,29 @@ use std::time::Duration;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const STEP: Duration = Duration::from_millis(20);
 /// How old a look may be for a REPORT that nobody waits for.
-const FRESH: Duration = Duration::from_millis(50);
+const FRESH: Duration = Duration::from_millis(250);
 const MIB: u64 = 1024 * 1024;
 
 #[derive(Default)]
 pub struct Watch {
     limit_mib: u64,
+    /// Over the environment's life, bytes.
     peak: u64,
+    /// Since the runtime was started last, bytes.
+    recent: u64,
+    /// Processes that the kernel has ended so far.
+    oom_kills: u64,
     looked: Option<Moment>,
 }
 
 impl Watch {
     pub fn set_limit(&mut self, mib: u32) {
         self.limit_mib = mib.into();
+    }
+
+    /// A new runtime starts.
+    pub fn restart(&mut self) {
+        self.recent = 0;
     }
 
     /// When to look next at processes that have been busy since then.
@@ -34,21 +44,25 @@ impl Watch {
     /// Looks. True: the processes use more than they may, or the kernel has ended one for it.
     pub fn look(&mut self, sandbox: &Sandbox, now: Moment) -> bool {
         self.looked = Some(now);
-        let Some(MemoryUse { now, peak, oom_killed }) = sandbox.memory() else { return false };
-        self.peak = self.peak.max(peak).max(now);
-        oom_killed || (self.limit_mib > 0 && now > self.limit_mib * MIB)
+        let Some(MemoryUse { now, peak, oom_kills }) = sandbox.memory() else { return false };
+        self.recent = self.recent.max(now);
+        self.peak = self.peak.max(now).max(peak);
+        let struck = oom_kills > self.oom_kills;
+        self.oom_kills = oom_kills;
+        struck || (self.limit_mib > 0 && now > self.limit_mib * MIB)
     }
 
     /// Looks if the last look is not recent enough for a report.
     pub fn refresh(&mut self, sandbox: &Sandbox, now: Moment, exact: bool) {
         if exact || self.looked.is_none_or(|looked| now.since(looked) >= FRESH) {
+            // A limit that was passed for a moment shows at the next invocation, if it still is.
             self.look(sandbox, now);
         }
     }
 
     /// A process died by a SIGKILL that nobody here sent: whether memory is the reason.
     pub fn explains_kill(&mut self, sandbox: &Sandbox, now: Moment) -> bool {
-        self.look(sandbox, now) || (self.limit_mib > 0 && self.peak * 100 >= self.limit_mib * MIB * 98)
+        self.look(sandbox, now) || (self.limit_mib > 0 && self.recent * 100 >= self.limit_mib * MIB * 98)
     }
 
     /// The limit was hit: that much was used.

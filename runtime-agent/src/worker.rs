@@ -12,11 +12,12 @@ mod invocation;
 mod wait;
 
 use crate::AgentError;
-use crate::clock::Now;
+use crate::clock::{Moment, Now};
 use crate::environment::failure::Failure;
 use crate::environment::{Action, Environment, Event, Limits, Line};
 use crate::gateway::Gateway;
 use crate::log::{Context, Log};
+use crate::relay::Relay;
 use crate::runtime::Runtime;
 use crate::runtime_api::RuntimeApi;
 use crate::runtime_api::state::RuntimeState;
@@ -40,6 +41,8 @@ pub struct Worker {
     gateway: Gateway,
     sandbox: Sandbox,
     api: RuntimeApi,
+    /// Only where the worker has a loopback of its own.
+    relay: Option<Relay>,
     runtime: Runtime,
     log: Log,
     memory: memory::Watch,
@@ -67,15 +70,17 @@ impl Worker {
         })?;
         let own_network = spec.sandbox.as_ref().is_some_and(|spec| !matches!(spec.network, Network::Host { .. }));
         let api = RuntimeApi::listen(own_network).map_err(AgentError::step("listen for the runtime"))?;
-        if let (false, Some((_, port))) = (own_network, api.address().rsplit_once(':')) {
-            port.parse().into_iter().for_each(|port| sandbox.allow_port(port));
+        if !own_network {
+            sandbox.allow_port(api.port());
         }
+        let relay = own_network.then(Relay::listen).transpose().map_err(AgentError::step("listen for the endpoint"))?;
         let log = Log::new().map_err(AgentError::step("make the log's pipes"))?;
         let runtime = Runtime::prepare(spec.runtime, api.address(), &mut sandbox, &log);
         Ok(Worker {
             gateway,
             sandbox,
             api,
+            relay,
             runtime,
             log,
             memory: memory::Watch::default(),
@@ -136,11 +141,19 @@ impl Worker {
         if ready.invocation.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
             && self.gateway.read_invocation()
         {
-            self.invoke();
+            // The runtime's `next` may be there since the last answer.
+            self.settle_next();
+            self.take_frame();
         }
         self.serve_runtime(&ready.connections);
         if ready.listener {
             self.api.accept();
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.pass(&ready.relayed);
+            if ready.relay {
+                relay.accept(|| self.gateway.dial_endpoint());
+            }
         }
         if ready.channel {
             self.runtime.read_channel();
@@ -149,6 +162,7 @@ impl Worker {
             self.take_exits();
         }
         self.pass_time();
+        self.take_frame();
     }
 
     fn pass_time(&mut self) {
@@ -157,23 +171,28 @@ impl Worker {
             self.settle_next();
         }
         if self.environment.deadline().is_some_and(|at| at <= now) {
+            // A runtime that is back in `next` is not late.
+            self.settle_next();
             self.apply(Event::Tick);
         }
-        if let Some(since) = self.environment.busy_since()
-            && self.memory.due(since) <= now
-            && self.memory.look(&self.sandbox, now)
-        {
+        if self.look_at().is_some_and(|at| at <= now) && self.memory.look(&self.sandbox, now) {
             self.memory.fill();
             self.apply(Event::Failed(Failure::out_of_memory()));
         }
         self.log.settle(&mut self.gateway, self.now);
     }
 
+    /// When to look at the processes' memory: never while an answered runtime rests.
+    fn look_at(&self) -> Option<Moment> {
+        let since = self.environment.busy_since()?;
+        self.settle_at().is_none().then(|| self.memory.due(since))
+    }
+
     fn obey(&mut self, message: ToAgent) {
         match message {
             ToAgent::Welcome { .. } => {
                 if !self.environment.is_invoking() {
-                    self.gateway.offer(self.now.at);
+                    self.gateway.offer();
                 }
             }
             ToAgent::Claim(claim) => self.claim(claim),
@@ -212,6 +231,7 @@ impl Worker {
         self.gateway.set_held(Held::Bound { environment: claim.environment.clone(), busy: false });
         self.announced = true;
         self.claim = Some(claim);
+        self.api.reset();
         self.log.keep_tail(true, false);
         self.apply(Event::Claimed);
     }
@@ -261,7 +281,6 @@ impl Worker {
             Action::Log(line) => self.write_line(&line),
             Action::Ready(report) => {
                 self.gateway.send(&FromAgent::Ready(report));
-                self.gateway.offer(self.now.at);
             }
             Action::Deliver => self.deliver(),
             Action::Answer(kind, document) => self.answer(kind, &document),
@@ -272,6 +291,7 @@ impl Worker {
     fn start_runtime(&mut self) {
         let Some(claim) = &self.claim else { return };
         self.state = RuntimeState::Started;
+        self.memory.restart();
         match self.runtime.start(claim, &mut self.sandbox, &mut self.log, self.now) {
             Ok(process) => self.process = Some(process),
             Err(failure) => {
@@ -291,6 +311,10 @@ impl Worker {
 
     fn write_line(&mut self, line: &Line) {
         let Some(claim) = &self.claim else { return };
+        if let Line::RuntimeDone { .. } = line {
+            // What was written in the phase comes before its END.
+            self.log.end_of_phase(self.now);
+        }
         if let Line::Report { .. } = line {
             let exact = self.invocation.as_ref().is_some_and(|invocation| invocation.tail);
             self.memory.refresh(&self.sandbox, self.now.at, exact);

@@ -120,6 +120,15 @@ impl Log {
         (self.parser, self.incoming) = (parser, incoming);
     }
 
+    /// A phase ends: an unfinished line belongs to it, and so does what waits in pipes that were left unread.
+    pub fn end_of_phase(&mut self, now: Now) {
+        if self.full_since.is_some() {
+            self.drain(now);
+        } else if let Some(event) = self.cutter.take() {
+            self.push(now.wall, now.at, event);
+        }
+    }
+
     /// Takes all that is there, before a line of the platform that must come after it.
     pub fn drain(&mut self, now: Now) {
         self.read_output(now);

@@ -10,6 +10,6 @@ use std::path::Path;
 /// executed shows when it is.
 pub(super) fn program(sandbox: &Sandbox) -> Option<Program> {
     let folders = [sandbox.code(), sandbox.layer(), Path::new("/var/runtime")];
-    let path = folders.iter().map(|folder| folder.join("bootstrap")).find(|path| path.is_file())?;
+    let path = folders.iter().map(|folder| folder.join("bootstrap")).find(|path| sandbox.finds(path))?;
     Some(Program { path, arguments: Vec::new(), is_wrapper: false, writes_frames: false })
 }

@@ -5,15 +5,23 @@
 
 
 def warm(library, interpreter):
+    import sys
+
+    # Nothing is imported from the working directory, and nothing remembers it.
+    path_at_start = [folder for folder in sys.path if folder]
+    sys.path[:] = path_at_start
+
+    import functools
     import gc
+    import importlib.machinery
     import json
     import os
-    import sys
     import time
 
     CHANNEL = 3
+    # These replace parts of the standard library, which must not be in use by then.
+    PATCH_EVERYTHING = {"gevent", "eventlet"}
     at_start = dict(os.environ)
-    path_at_start = list(sys.path)
     # The dynamic linker remembers folders that were missing when it first looked.
     missing = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f and not os.path.isdir(f)]
 
@@ -37,26 +45,35 @@ def warm(library, interpreter):
 
     def share_models(Loader, filled):
         """New loaders of the same folders begin with what the practice client has read and parsed."""
-        plain, models, folders = Loader.__init__, dict(filled._cache), list(filled.search_paths)
+        plain, models, folders = Loader.__init__, dict(filled._cache), Loader().search_paths
 
         def __init__(self, *args, **kwargs):
             plain(self, *args, **kwargs)
             if self.search_paths == folders:
                 self._cache.update(models)
 
-        Loader.__init__ = __init__
+        Loader.__init__ = functools.wraps(plain)(__init__)
 
     def shadowed(folders):
         """Whether a module of the function's would have been imported instead of one that is loaded."""
-        loaded = {name.partition(".")[0] for name in sys.modules}
-        for folder in folders:
+        loaded = {name.partition(".")[0] for name in sys.modules} | PATCH_EVERYTHING
+        suffixes = importlib.machinery.all_suffixes()
+
+        def is_module(folder, name):
+            stem, _, suffix = name.partition(".")
+            if stem not in loaded:
+                return False
+            if suffix:
+                return "." + suffix in suffixes
+            return any(os.path.exists(os.path.join(folder, name, "__init__" + each)) for each in suffixes)
+
+        def names(folder):
             try:
-                names = os.listdir(folder)
+                return os.listdir(folder)
             except OSError:
-                continue
-            if not loaded.isdisjoint(name.partition(".")[0] for name in names):
-                return True
-        return False
+                return []
+
+        return any(is_module(folder, name) for folder in folders for name in names(folder))
 
     def fits(claim):
         layer, version = claim["layer"], "python{}.{}".format(*sys.version_info)
@@ -84,7 +101,7 @@ def warm(library, interpreter):
             del sys.modules["awslambdaric.bootstrap"], sys.modules["awslambdaric"].bootstrap
 
     filters = list(sys.modules["warnings"].filters) if "warnings" in sys.modules else None
-    sys.path[:] = library + [folder for folder in sys.path if folder and folder not in library]
+    sys.path[:] = library + [folder for folder in path_at_start if folder not in library]
     prepare()
     if filters is not None:
         sys.modules["warnings"].filters[:] = filters

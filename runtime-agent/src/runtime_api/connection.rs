@@ -21,6 +21,8 @@ pub struct Connection {
     /// Bytes at the start of the buffer that hold no end of a head.
     scanned: usize,
     wait: Wait,
+    /// What is read now may have come while nothing was waited for.
+    late: bool,
     /// Nothing more comes from the other side.
     ended: bool,
     /// To be closed once what was answered is written.
@@ -68,6 +70,7 @@ impl Connection {
             current: None,
             scanned: 0,
             wait: Wait::Request,
+            late: false,
             ended: false,
             closing: false,
         }
@@ -81,18 +84,26 @@ impl Connection {
         self.wait = wait;
     }
 
-    /// What poll should watch.
+    /// What poll should watch. Answers go out before more is read, so that nothing piles up here.
     pub fn interest(&self) -> PollFlags {
-        let read = match self.wait {
+        match self.wait {
+            _ if !self.outgoing.is_empty() => PollFlags::OUT,
             Wait::Request => PollFlags::IN,
-            // Reading on would only make bytes pile up.
             Wait::Event | Wait::Nothing => PollFlags::RDHUP,
-        };
-        if self.outgoing.is_empty() { read } else { read | PollFlags::OUT }
+        }
+    }
+
+    /// Whether the request that was read last lay unread for a while.
+    pub fn is_late(&self) -> bool {
+        self.late
     }
 
     /// Reads once. False: nothing was there.
     pub fn read(&mut self) -> bool {
+        self.late = self.wait == Wait::Nothing;
+        if self.late {
+            self.wait = Wait::Request;
+        }
         let want = self.current.as_ref().map_or(0, |(_, body)| body.wanted(&self.incoming));
         match self.incoming.fill(&self.socket, want) {
             Filled::Some => true,
@@ -106,30 +117,32 @@ impl Connection {
 
     /// The next thing to do with what was read.
     pub fn step(&mut self, limit: usize) -> Step {
-        if self.closing || self.wait == Wait::Event {
-            return if self.ended || (self.closing && self.outgoing.is_empty()) { Step::Close } else { Step::Wait };
+        if !self.outgoing.is_empty() {
+            return Step::Wait;
         }
-        if self.current.is_none() {
-            match self.take_head() {
+        if self.closing || self.wait == Wait::Event {
+            return if self.closing || self.ended { Step::Close } else { Step::Wait };
+        }
+        let (request, mut body, begins) = match self.current.take() {
+            Some((request, body)) => (request, body, false),
+            None => match self.take_head() {
                 Ok(Some(request)) => {
-                    let mut body = Body::new(request.framing, limit);
-                    let progress = body.advance(&mut self.incoming);
-                    if request.expects_continue && progress == Progress::Missing {
-                        self.send(&[answer::CONTINUE]);
-                    }
-                    self.current = Some((request, body));
+                    let body = Body::new(request.framing, limit);
+                    (request, body, true)
                 }
                 Ok(None) if self.ended => return Step::Close,
                 Ok(None) => return Step::Wait,
                 Err(bad) => return self.refuse(bad),
-            }
-        }
-        let Some((request, mut body)) = self.current.take() else { return Step::Wait };
+            },
+        };
         match body.advance(&mut self.incoming) {
             Progress::Complete => Step::Call(Call { request, body, truncated: false }),
             Progress::Missing if self.ended => Step::Call(Call { request, body, truncated: true }),
             Progress::Malformed => Step::Call(Call { request, body, truncated: true }),
             Progress::Missing => {
+                if begins && request.expects_continue {
+                    self.send(&[answer::CONTINUE]);
+                }
                 self.current = Some((request, body));
                 Step::Wait
             }
@@ -177,21 +190,21 @@ impl Connection {
     }
 
     pub fn send(&mut self, parts: &[&[u8]]) {
-        // A runtime that does not take its answer is dead: its hang-up shows at the next poll.
         if self.outgoing.send(&self.socket, parts).is_err() {
-            (self.ended, self.closing) = (true, true);
+            self.give_up();
         }
     }
 
+    /// Writes what could not be written at once.
     pub fn flush(&mut self) {
-        if !self.outgoing.is_empty() && self.outgoing.flush(&self.socket).is_err() {
-            (self.ended, self.closing) = (true, true);
+        if self.outgoing.flush(&self.socket).is_err() {
+            self.give_up();
         }
     }
 
-    /// Nothing will come of this connection any more.
-    pub fn is_over(&self) -> bool {
-        self.closing && (self.ended || self.outgoing.is_empty())
+    /// A runtime that does not take its answer is dead; its process's end tells the rest.
+    fn give_up(&mut self) {
+        (self.ended, self.closing, self.outgoing) = (true, true, Outgoing::default());
     }
 }
 

@@ -42,6 +42,10 @@ impl RuntimeApi {
     }
 
     /// `AWS_LAMBDA_RUNTIME_API`.
+    pub fn port(&self) -> u16 {
+        self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(PORT)
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -76,6 +80,15 @@ impl RuntimeApi {
                 index - usize::from(older < index)
             }
             None => index,
+        }
+    }
+
+    /// Watches all connections for requests again.
+    pub fn stop_resting(&mut self) {
+        for connection in &mut self.connections {
+            if connection.wait() == Wait::Nothing {
+                connection.set_wait(Wait::Request);
+            }
         }
     }
 

@@ -14,8 +14,8 @@ pub(crate) struct MemoryUse {
     pub(crate) now: u64,
     /// The most that any reading has seen, bytes.
     pub(crate) peak: u64,
-    /// The kernel has ended a process because the worker's own limit was reached.
-    pub(crate) oom_killed: bool,
+    /// How many processes the kernel has ended because the worker's own limit was reached.
+    pub(crate) oom_kills: u64,
 }
 
 pub(super) struct Meter {
@@ -48,9 +48,9 @@ impl Meter {
             None => descendants(rustix::process::getpid()).into_iter().filter_map(proportional_set).sum(),
         };
         let events = self.cgroup.as_ref().and_then(|cgroup| cgroup.events.as_ref());
-        let oom_killed = events.and_then(|events| field(events, &["oom_kill"])).is_some_and(|kills| kills > 0);
+        let oom_kills = events.and_then(|events| field(events, &["oom_kill"])).unwrap_or(0);
         self.peak.set(self.peak.get().max(now));
-        Some(MemoryUse { now, peak: self.peak.get(), oom_killed })
+        Some(MemoryUse { now, peak: self.peak.get(), oom_kills })
     }
 }
 
@@ -65,8 +65,10 @@ fn field(file: &File, names: &[&str]) -> Option<u64> {
 /// The anonymous part of a process's proportional set size, bytes.
 fn proportional_set(pid: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:").or_else(|| line.strip_prefix("Pss:")))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    // Before Linux 5.4 only the sum is there.
+    let size = field("Pss_Anon:").or_else(|| field("Pss:"))?;
+    let kib: u64 = size.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
 

@@ -153,21 +153,18 @@ impl Sandbox {
         &self.layer
     }
 
+    /// Whether the function's processes would find a file of that name.
+    pub(crate) fn finds(&self, path: &Path) -> bool {
+        match &self.world {
+            Some(World { files: Some(files), .. }) => files.inside(|| Ok(path.is_file())).unwrap_or(false),
+            _ => path.is_file(),
+        }
+    }
+
     pub(crate) fn spawn(&mut self, command: Command<'_>) -> Result<ProcessId, SpawnError> {
         let process = spawn::spawn(command, self.world.as_ref())?;
         self.children.insert(process);
         Ok(process)
-    }
-
-    /// Sends `signal` to a process's group. Nothing happens to one that has ended.
-    pub(crate) fn kill(&mut self, group: ProcessId, signal: i32) {
-        // A child that was not waited for keeps its pid, so this cannot hit a stranger.
-        if self.children.contains(&group)
-            && let (Some(pid), Some(signal)) = (group.pid(), Signal::from_named_raw(signal))
-        {
-            // Gone in between: what was wanted.
-            let _ = rustix::process::kill_process_group(pid, signal);
-        }
     }
 
     /// Ends every process of the sandbox, and returns when they are gone. Files stay. Their ends do not come out of

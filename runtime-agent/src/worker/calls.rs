@@ -25,32 +25,22 @@ impl Worker {
             if index >= self.api.connections.len() || found.is_empty() {
                 continue;
             }
-            let connection = &mut self.api.connections[index];
             if found.contains(PollFlags::OUT) {
-                connection.flush();
-            }
-            if found.intersects(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+                self.api.connections[index].flush();
+                self.step_connection(index);
+            } else {
                 self.read_connection(index);
-            } else if connection.is_over() {
-                self.api.connections.remove(index);
             }
         }
     }
 
     /// Reads once, and acts on every request that is complete. False: nothing was there, or the connection is gone.
     fn read_connection(&mut self, index: usize) -> bool {
-        let limit = self.max_response() as usize;
-        let connection = &mut self.api.connections[index];
-        if connection.wait() == Wait::Nothing {
-            connection.set_wait(Wait::Request);
-        }
-        if !connection.read() {
-            return false;
-        }
-        self.step_connection(index, limit)
+        self.api.connections[index].read() && self.step_connection(index)
     }
 
-    fn step_connection(&mut self, mut index: usize, limit: usize) -> bool {
+    fn step_connection(&mut self, mut index: usize) -> bool {
+        let limit = self.max_response() as usize;
         loop {
             let Some(connection) = self.api.connections.get_mut(index) else { return false };
             match connection.step(limit) {
@@ -95,9 +85,9 @@ impl Worker {
             Err(refusal) => self.refuse(index, call, &Refusal::StateTransition(refusal)),
             Ok(state) => {
                 self.state = state;
+                let lazily = self.api.connections[index].is_late();
                 self.api.connections[index].finish(call);
                 let index = self.api.waits_for_event(index);
-                let lazily = self.invocation.as_ref().is_some_and(|invocation| invocation.lazy_since.is_some());
                 self.apply(Event::Next { lazily });
                 // Again, or for the first time if it lost the connection that waited.
                 if self.environment.is_running() {

@@ -30,15 +30,12 @@ pub(super) struct Invocation {
 }
 
 impl Worker {
-    /// Takes the frame that has come.
-    pub(super) fn invoke(&mut self) {
-        // The runtime's `next` may be waiting since the last answer.
-        self.settle_next();
-        if self.environment.is_answered() {
-            // It was quicker than the runtime: taken when that is back.
+    /// Takes the frame that has come, once the runtime can take it: the gateway may be quicker than the runtime.
+    pub(super) fn take_frame(&mut self) {
+        if self.environment.is_soon_free() {
             return;
         }
-        let Some((head, meta, _)) = self.gateway.frame() else { return };
+        let Some((head, meta, _)) = self.gateway.waiting_frame() else { return };
         let refused = match InvokeMeta::decode(meta) {
             _ if head.kind != Kind::Invoke => "it sent a frame that is no invocation",
             _ if !self.environment.is_free() => "it sent an invocation that cannot be taken now",
@@ -63,7 +60,7 @@ impl Worker {
         };
         self.gateway.drop_invocation(refused);
         if !self.environment.is_invoking() {
-            self.gateway.offer(self.now.at);
+            self.gateway.offer();
         }
     }
 
@@ -117,17 +114,16 @@ impl Worker {
     /// The phase is over.
     pub(super) fn over(&mut self) {
         let Some(invocation) = self.invocation.take() else { return };
+        self.api.stop_resting();
         if let Some((kind, body)) = invocation.held {
             let tail = self.log.take_tail();
             self.gateway.answer(answer_head(kind, invocation.request, tail.len(), &body), &tail, &body);
         }
         self.log.keep_tail(false, false);
         self.gateway.served();
+        self.gateway.offer();
         if !self.gateway.has_invocation_connection() {
             self.gateway.send(&FromAgent::Idle);
-            self.gateway.offer(self.now.at);
-        } else if self.gateway.frame().is_some() {
-            self.invoke();
         }
     }
 }

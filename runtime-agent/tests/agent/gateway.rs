@@ -1,6 +1,6 @@
 //! A gateway as small as a test needs it: it listens on a socket, starts an agent, and speaks the link crate with it.
 //!
-//! When it is dropped its sockets close; the agent then ends itself and all of its processes, as an orphan.
+//! When it is dropped it tells the agent to leave; one that cannot hear ends itself and its processes as an orphan.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -14,11 +14,11 @@ use warmpod_link::control::{
     Channel, Code, EnvironmentId, Held, InitOutcome, InitReport, LogEvent, LogFormat, decode, encode,
 };
 use warmpod_link::frame::{HEAD, InvokeMeta};
-use warmpod_link::worker::{GatewayAddress, RuntimeSpec};
+use warmpod_link::worker::{GatewayAddress, RuntimeSpec, SandboxSpec};
 use warmpod_link::{Claim, Credential, FromAgent, Head, Hello, Kind, ToAgent, VERSION, WorkerId, WorkerSpec};
 
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const TOKEN: Credential = Credential([1; 32]);
 pub const SECRET: Credential = Credential([2; 32]);
@@ -66,9 +66,19 @@ impl Gateway {
     }
 
     pub fn start_with(runtime: RuntimeSpec, orphan_timeout: Duration) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
+        Gateway::start_in(runtime, orphan_timeout, |_| None)
+    }
+
+    /// With a sandbox whose functions' code is in the folder that `sandbox` is given.
+    pub fn start_in(
+        runtime: RuntimeSpec,
+        orphan_timeout: Duration,
+        sandbox: impl FnOnce(&Path) -> Option<SandboxSpec>,
+    ) -> Gateway {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = folder.path().join("gateway.sock");
-        let listener = UnixListener::bind(&path).unwrap();
+        let listener = listen(&path);
+        open_to_all(folder.path(), 0o755);
         let spec = WorkerSpec {
             worker: WorkerId(Uuid::new_v4()),
             token: TOKEN,
@@ -76,7 +86,7 @@ impl Gateway {
             class: 7,
             orphan_timeout_ms: orphan_timeout.as_millis() as u32,
             runtime,
-            sandbox: None,
+            sandbox: sandbox(folder.path()),
         };
         let mut agent = Command::new(env!("CARGO_BIN_EXE_warmpod-agent"))
             .stdin(Stdio::piped())
@@ -130,10 +140,23 @@ impl Gateway {
 
     /// Listens again and takes the agent's control connection.
     pub fn come_back(&mut self) {
-        let listener = UnixListener::bind(self.socket_path()).unwrap();
-        let (control, hello) = accept(&listener);
-        (self.listener, self.control, self.hello) = (Some(listener), Some(control), hello);
+        self.listener = Some(listen(&self.socket_path()));
+        self.accept_control();
+    }
+
+    /// Takes a control connection that was dialled again.
+    pub fn accept_control(&mut self) {
+        let (control, hello) = accept(self.listener.as_ref().unwrap());
+        (self.control, self.hello, self.invocation) = (Some(control), hello, None);
         self.send(&ToAgent::Welcome { secret: SECRET });
+    }
+
+    pub fn write_control(&mut self, bytes: &[u8]) {
+        self.control.as_mut().unwrap().socket.write_all(bytes).unwrap();
+    }
+
+    pub fn write_invocation(&mut self, bytes: &[u8]) {
+        self.invocation.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
     fn socket_path(&self) -> PathBuf {
@@ -264,6 +287,10 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        if let (Some(control), Ok(bytes)) = (&mut self.control, encode(&ToAgent::Shutdown)) {
+            // Else it ends as an orphan, a little later.
+            let _ = control.socket.write_all(&bytes);
+        }
         (self.listener, self.control, self.invocation) = (None, None, None);
         let since = Instant::now();
         while matches!(self.agent.try_wait(), Ok(None)) {
@@ -295,6 +322,17 @@ impl Messages {
             }
         }
     }
+}
+
+/// A sandboxed agent has another id than the gateway.
+fn listen(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap();
+    open_to_all(path, 0o777);
+    listener
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Takes a connection and its hello.
@@ -342,9 +380,9 @@ pub fn claim(code: &Path, handler: &str) -> Claim {
         account: "000000000000".to_owned(),
         handler: handler.to_owned(),
         memory_mib: 512,
-        timeout_ms: 10_000,
+        timeout_ms: 60_000,
         ephemeral_mib: 512,
-        init_timeout_ms: 10_000,
+        init_timeout_ms: 60_000,
         max_response: 6_291_556,
         variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         code: Code::Directory(code.to_owned()),
@@ -357,12 +395,17 @@ pub fn claim(code: &Path, handler: &str) -> Claim {
 
 /// A folder with a function's files.
 pub fn code(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    code_in(&std::env::temp_dir(), files)
+}
+
+pub fn code_in(parent: &Path, files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir_in(parent).unwrap();
+    open_to_all(folder.path(), 0o755);
     for (name, text) in files {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        open_to_all(&path, 0o755);
     }
     folder
 }

@@ -84,7 +84,7 @@ impl Client {
                     return Response { status, head, body };
                 }
             }
-            let mut more = [0; 64 * 1024];
+            let mut more = [0; 8 * 1024];
             let count = self.socket.read(&mut more).expect("a response");
             assert!(count > 0, "closed in the middle of a response: {:?}", String::from_utf8_lossy(&self.bytes));
             self.bytes.extend_from_slice(&more[..count]);
@@ -103,7 +103,8 @@ impl Client {
 pub struct Silent {
     pub gateway: Gateway,
     pub address: String,
-    pub code: TempDir,
+    /// Kept for as long as the worker may start its bootstrap again.
+    _code: TempDir,
 }
 
 impl Silent {
@@ -115,7 +116,7 @@ impl Silent {
         change(&mut claim);
         gateway.wait_for_warm();
         gateway.send(&warmpod_link::ToAgent::Claim(Box::new(claim)));
-        let mut silent = Silent { gateway, address: String::new(), code };
+        let mut silent = Silent { gateway, address: String::new(), _code: code };
         silent.find_address();
         silent
     }

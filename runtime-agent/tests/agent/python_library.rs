@@ -9,9 +9,14 @@ const PACKAGES: [&str; 2] = ["awslambdaric==4.2.2", "boto3==1.44.8"];
 
 /// Python as a runtime; `None`, said loudly, where it cannot be had.
 pub fn python(warm: bool) -> Option<RuntimeSpec> {
-    static LIBRARY: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
-    let (interpreter, library) = LIBRARY.get_or_init(install).clone()?;
+    let (interpreter, library) = library()?;
     Some(RuntimeSpec::Python { interpreter, library: vec![library], warm })
+}
+
+/// The interpreter, and the folder of the packages.
+pub fn library() -> Option<(PathBuf, PathBuf)> {
+    static LIBRARY: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
+    LIBRARY.get_or_init(install).clone()
 }
 
 fn install() -> Option<(PathBuf, PathBuf)> {

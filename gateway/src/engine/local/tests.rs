@@ -66,6 +66,7 @@ fn order() -> StartOrder {
         worker: WorkerId(Uuid::new_v4()),
         token: Credential([7; 32]),
         template: WorkerTemplate { runtime: "provided.al2023".to_owned() },
+        ahead: false,
     }
 }
 
@@ -193,7 +194,7 @@ async fn a_memory_hog_and_a_fork_bomb_hurt_only_themselves() {
     let layers = Layers { limits: false, ..engine.shared.machine.layers };
     let worker = WorkerId(Uuid::new_v4());
     let mut sandbox = trials::bare(layers, machine::trial_ids(), Network::Host { ports: Vec::new() });
-    sandbox.cgroups = cgroups.make(worker).expect("a folder can be made");
+    sandbox.cgroups = cgroups.make(worker, false).expect("a folder can be made");
     let run = async |script: &str| {
         trials::attempt(&installation.config().agent, sandbox.clone(), &["/bin/sh", "-c", script])
             .await
