@@ -184,3 +184,123 @@ fn number(duration: Duration) -> Value {
 fn billed(duration: Duration, init: Option<Duration>) -> u64 {
     (duration + init.unwrap_or_default()).as_micros().div_ceil(1000) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::failure::Failure;
+    use crate::sandbox::Ended;
+    use warmpod_link::control::{Code, EnvironmentId};
+
+    fn claim(log_format: LogFormat) -> Claim {
+        Claim {
+            environment: EnvironmentId {
+                function_arn: "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+                version: "7".to_owned(),
+                generation: Uuid::nil(),
+            },
+            function_name: "f".to_owned(),
+            invoked_arn: String::new(),
+            account: String::new(),
+            handler: String::new(),
+            memory_mib: 128,
+            timeout_ms: 1000,
+            ephemeral_mib: 512,
+            init_timeout_ms: 10_000,
+            max_response: 1,
+            variables: Vec::new(),
+            code: Code::Directory("/".into()),
+            layers: Vec::new(),
+            log_format,
+            runtime_version: Some(("python:3.12.v0".to_owned(), "arn:x".to_owned())),
+            initialization_type: "on-demand".to_owned(),
+        }
+    }
+
+    fn rendered(format: LogFormat, trace_id: &str, line: &Line) -> Option<String> {
+        let claim = claim(format);
+        let now = WallTime(1_762_161_153_123);
+        render(line, &Context { claim: &claim, request: Uuid::nil(), trace_id, max_memory_mib: 36, now })
+    }
+
+    fn text(line: &Line) -> String {
+        rendered(LogFormat::Text, "", line).unwrap()
+    }
+
+    fn report(init: Option<u64>, status: Status) -> Line {
+        let micros = Duration::from_micros;
+        Line::Report { duration: micros(3010), init: init.map(micros), status }
+    }
+
+    const ID: &str = "00000000-0000-0000-0000-000000000000";
+
+    #[test]
+    fn text_lines_are_awss_byte_for_byte() {
+        assert_eq!(text(&Line::InitStart), "INIT_START Runtime Version: python:3.12.v0\tRuntime Version ARN: arn:x\n");
+        assert_eq!(text(&Line::Start), format!("START RequestId: {ID} Version: 7\n"));
+        assert_eq!(text(&Line::End), format!("END RequestId: {ID}\n"));
+        assert_eq!(
+            text(&Line::Failed(Failure::exited(Ended::Signaled(11)))),
+            format!(
+                "RequestId: {ID} Error: Runtime exited with error: signal: segmentation fault\nRuntime.ExitError\n"
+            )
+        );
+        assert_eq!(
+            text(&Line::TimedOut(Duration::from_millis(1500))),
+            format!("2025-11-03T09:12:33.123Z {ID} Task timed out after 1.50 seconds\n\n")
+        );
+        let failed = Line::InitFailed {
+            repeated: false,
+            duration: Duration::from_micros(229_040),
+            status: Status::Error("Runtime.ImportModuleError".to_owned()),
+        };
+        assert_eq!(
+            text(&failed),
+            "INIT_REPORT Init Duration: 229.04 ms\tPhase: init\tStatus: error\tError Type: Runtime.ImportModuleError\n"
+        );
+    }
+
+    #[test]
+    fn a_report_bills_the_init_and_ends_with_a_tab() {
+        let common = format!("REPORT RequestId: {ID}\tDuration: 3.01 ms\t");
+        let memory = "Memory Size: 128 MB\tMax Memory Used: 36 MB\t";
+        assert_eq!(text(&report(None, Status::Success)), format!("{common}Billed Duration: 4 ms\t{memory}\n"));
+        assert_eq!(
+            text(&report(Some(110_100), Status::Success)),
+            format!("{common}Billed Duration: 114 ms\t{memory}Init Duration: 110.10 ms\t\n")
+        );
+        assert_eq!(
+            text(&report(None, Status::Timeout)),
+            format!("{common}Billed Duration: 4 ms\t{memory}Status: timeout\n")
+        );
+        assert_eq!(
+            text(&report(None, Status::Failure("Runtime.OutOfMemory".to_owned()))),
+            format!("{common}Billed Duration: 4 ms\t{memory}Status: error\tError Type: Runtime.OutOfMemory\n")
+        );
+        let by_handler = Status::Error("Function.Unknown".to_owned());
+        assert_eq!(text(&report(None, by_handler)), format!("{common}Billed Duration: 4 ms\t{memory}\n"));
+    }
+
+    #[test]
+    fn a_sampled_trace_is_in_the_reports_event() {
+        let traced = |trace| rendered(LogFormat::Text, trace, &report(None, Status::Success)).unwrap();
+        let line = traced("Root=1-6ac7;Parent=8548;Sampled=1");
+        assert!(line.ends_with("\t\nXRAY TraceId: 1-6ac7\tSegmentId: 8548\tSampled: true\t\n"), "{line}");
+        assert!(!traced("Root=1-6ac7;Parent=8548;Sampled=0").contains("XRAY"));
+    }
+
+    #[test]
+    fn json_has_events_in_place_of_lines_and_none_where_its_level_says_so() {
+        let json = |line| rendered(LogFormat::Json, "", line);
+        assert_eq!(json(&Line::End), None);
+        assert_eq!(json(&Line::RuntimeDone { duration: Duration::ZERO, status: Status::Success }), None);
+        assert_eq!(
+            json(&report(None, Status::Failure("Runtime.ExitError".to_owned()))).unwrap(),
+            format!(
+                "{{\"time\":\"2025-11-03T09:12:33.123Z\",\"type\":\"platform.report\",\"record\":{{\"requestId\":\"{ID}\",\
+                 \"metrics\":{{\"durationMs\":3.01,\"billedDurationMs\":4,\"memorySizeMB\":128,\"maxMemoryUsedMB\":36}},\
+                 \"status\":\"failure\",\"errorType\":\"Runtime.ExitError\"}}}}\n"
+            )
+        );
+    }
+}

@@ -13,11 +13,14 @@ def warm(library, interpreter):
 
     import functools
     import gc
+    import importlib.machinery
     import json
     import os
     import time
 
     CHANNEL = 3
+    # These replace parts of the standard library, which must not be in use by then.
+    PATCH_EVERYTHING = {"gevent", "eventlet"}
     at_start = dict(os.environ)
     # The dynamic linker remembers folders that were missing when it first looked.
     missing = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f and not os.path.isdir(f)]
@@ -53,15 +56,24 @@ def warm(library, interpreter):
 
     def shadowed(folders):
         """Whether a module of the function's would have been imported instead of one that is loaded."""
-        loaded = {name.partition(".")[0] for name in sys.modules}
-        for folder in folders:
+        loaded = {name.partition(".")[0] for name in sys.modules} | PATCH_EVERYTHING
+        suffixes = importlib.machinery.all_suffixes()
+
+        def is_module(folder, name):
+            stem, _, suffix = name.partition(".")
+            if stem not in loaded:
+                return False
+            if suffix:
+                return "." + suffix in suffixes
+            return any(os.path.exists(os.path.join(folder, name, "__init__" + each)) for each in suffixes)
+
+        def names(folder):
             try:
-                names = os.listdir(folder)
+                return os.listdir(folder)
             except OSError:
-                continue
-            if not loaded.isdisjoint(name.partition(".")[0] for name in names):
-                return True
-        return False
+                return []
+
+        return any(is_module(folder, name) for folder in folders for name in names(folder))
 
     def fits(claim):
         layer, version = claim["layer"], "python{}.{}".format(*sys.version_info)

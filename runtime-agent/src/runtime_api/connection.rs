@@ -84,14 +84,13 @@ impl Connection {
         self.wait = wait;
     }
 
-    /// What poll should watch.
+    /// What poll should watch. Answers go out before more is read, so that nothing piles up here.
     pub fn interest(&self) -> PollFlags {
-        let read = match self.wait {
+        match self.wait {
+            _ if !self.outgoing.is_empty() => PollFlags::OUT,
             Wait::Request => PollFlags::IN,
-            // Reading on would only make bytes pile up.
             Wait::Event | Wait::Nothing => PollFlags::RDHUP,
-        };
-        if self.outgoing.is_empty() { read } else { read | PollFlags::OUT }
+        }
     }
 
     /// Whether the request that was read last lay unread for a while.
@@ -104,6 +103,9 @@ impl Connection {
         self.late = self.wait == Wait::Nothing;
         if self.late {
             self.wait = Wait::Request;
+        }
+        if self.ended {
+            return false;
         }
         let want = self.current.as_ref().map_or(0, |(_, body)| body.wanted(&self.incoming));
         match self.incoming.fill(&self.socket, want) {
@@ -118,8 +120,11 @@ impl Connection {
 
     /// The next thing to do with what was read.
     pub fn step(&mut self, limit: usize) -> Step {
+        if !self.outgoing.is_empty() {
+            return Step::Wait;
+        }
         if self.closing || self.wait == Wait::Event {
-            return if self.ended || (self.closing && self.outgoing.is_empty()) { Step::Close } else { Step::Wait };
+            return if self.closing || self.ended { Step::Close } else { Step::Wait };
         }
         let (request, mut body, begins) = match self.current.take() {
             Some((request, body)) => (request, body, false),
@@ -188,21 +193,21 @@ impl Connection {
     }
 
     pub fn send(&mut self, parts: &[&[u8]]) {
-        // A runtime that does not take its answer is dead: its hang-up shows at the next poll.
         if self.outgoing.send(&self.socket, parts).is_err() {
-            (self.ended, self.closing) = (true, true);
+            self.give_up();
         }
     }
 
+    /// Writes what could not be written at once.
     pub fn flush(&mut self) {
-        if !self.outgoing.is_empty() && self.outgoing.flush(&self.socket).is_err() {
-            (self.ended, self.closing) = (true, true);
+        if self.outgoing.flush(&self.socket).is_err() {
+            self.give_up();
         }
     }
 
-    /// Nothing will come of this connection any more.
-    pub fn is_over(&self) -> bool {
-        self.closing && (self.ended || self.outgoing.is_empty())
+    /// A runtime that does not take its answer is dead; its process's end tells the rest.
+    fn give_up(&mut self) {
+        (self.ended, self.closing, self.outgoing) = (true, true, Outgoing::default());
     }
 }
 

@@ -65,8 +65,10 @@ fn field(file: &File, names: &[&str]) -> Option<u64> {
 /// The anonymous part of a process's proportional set size, bytes.
 fn proportional_set(pid: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss_Anon:").or_else(|| line.strip_prefix("Pss:")))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    // Before Linux 5.4 only the sum is there.
+    let size = field("Pss_Anon:").or_else(|| field("Pss:"))?;
+    let kib: u64 = size.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
 

@@ -14,6 +14,8 @@ use rustix::event::PollFlags;
 use uuid::Uuid;
 use warmpod_link::frame::Kind;
 
+/// How often a connection is read for the last time: enough for any answer.
+const LAST_READS: usize = 1024;
 /// A body that belongs to no claim is not kept.
 const NO_LIMIT_YET: u32 = 64 * 1024;
 
@@ -25,28 +27,22 @@ impl Worker {
             if index >= self.api.connections.len() || found.is_empty() {
                 continue;
             }
-            let connection = &mut self.api.connections[index];
             if found.contains(PollFlags::OUT) {
-                connection.flush();
-            }
-            if found.intersects(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) {
+                self.api.connections[index].flush();
+                self.step_connection(index);
+            } else {
                 self.read_connection(index);
-            } else if connection.is_over() {
-                self.api.connections.remove(index);
             }
         }
     }
 
     /// Reads once, and acts on every request that is complete. False: nothing was there, or the connection is gone.
     fn read_connection(&mut self, index: usize) -> bool {
-        let limit = self.max_response() as usize;
-        if !self.api.connections[index].read() {
-            return false;
-        }
-        self.step_connection(index, limit)
+        self.api.connections[index].read() && self.step_connection(index)
     }
 
-    fn step_connection(&mut self, mut index: usize, limit: usize) -> bool {
+    fn step_connection(&mut self, mut index: usize) -> bool {
+        let limit = self.max_response() as usize;
         loop {
             let Some(connection) = self.api.connections.get_mut(index) else { return false };
             match connection.step(limit) {
@@ -207,13 +203,21 @@ impl Worker {
         }
     }
 
-    /// Reads everything that a process which has ended left in its connections.
+    /// Reads what a process that has ended left in its connections. Bounded, since others may still be writing.
     pub(super) fn hear_out(&mut self) {
-        while self.api.accept() {}
+        for _ in 0..LAST_READS {
+            if !self.api.accept() {
+                break;
+            }
+        }
         let mut index = self.api.connections.len();
         while index > 0 {
             index -= 1;
-            while index < self.api.connections.len() && self.read_connection(index) {}
+            for _ in 0..LAST_READS {
+                if index >= self.api.connections.len() || !self.read_connection(index) {
+                    break;
+                }
+            }
         }
     }
 }

@@ -115,3 +115,28 @@ fn a_runtime_that_does_not_read_its_event_does_not_stop_the_worker() {
     assert_eq!(lazy.post(&got, "response", "", b"r").status, 202);
     assert_eq!(silent.gateway.answer(request).text(), "r");
 }
+
+#[test]
+fn answers_that_nobody_reads_do_not_pile_up() {
+    const COUNT: usize = 100_000;
+    let (silent, _client) = Silent::ready(|_| {});
+    let mut client = silent.client();
+    let mut writer = client.socket.try_clone().unwrap();
+    let resident = || crate::measure::resident(silent.gateway.agent_pid());
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(move || {
+            for _ in 0..COUNT / 100 {
+                let pings = b"GET /2018-06-01/ping HTTP/1.1\r\n\r\n".repeat(100);
+                std::io::Write::write_all(&mut writer, &pings).unwrap();
+            }
+        });
+        // Another is served meanwhile.
+        assert_eq!(silent.client().request("GET /2018-06-01/ping", "", b"").text(), "pong");
+        assert!(resident() < 6 * 1024, "{} KiB", resident());
+        for _ in 0..COUNT {
+            assert_eq!(client.response().status, 200);
+        }
+        sending.join().unwrap();
+    });
+    assert!(resident() < 6 * 1024, "{} KiB", resident());
+}

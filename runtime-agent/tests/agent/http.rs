@@ -84,7 +84,7 @@ impl Client {
                     return Response { status, head, body };
                 }
             }
-            let mut more = [0; 64 * 1024];
+            let mut more = [0; 8 * 1024];
             let count = self.socket.read(&mut more).expect("a response");
             assert!(count > 0, "closed in the middle of a response: {:?}", String::from_utf8_lossy(&self.bytes));
             self.bytes.extend_from_slice(&more[..count]);

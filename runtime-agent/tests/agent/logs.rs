@@ -1,6 +1,7 @@
 //! The function's log: where its events begin and end, in which order, and what happens when there is too much of it.
 
 use crate::gateway::{Gateway, claim, code};
+use crate::measure::resident;
 use crate::provided::ECHO;
 use crate::python_library::python;
 use warmpod_link::worker::RuntimeSpec;
@@ -69,13 +70,6 @@ fn the_tail_is_the_last_4096_bytes_and_of_this_invocation() {
     let warm = gateway.invoke_with_tail(b"x").tail;
     assert!(warm.starts_with("START "), "{warm}");
     assert_eq!(warm.matches("START ").count(), 1);
-}
-
-/// Resident memory of a process in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]

@@ -5,13 +5,11 @@ use crate::python_library::python;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn resident(pid: u32) -> String {
+/// Resident memory of a process in KiB.
+pub fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status
-        .lines()
-        .filter(|line| line.starts_with("VmRSS") || line.starts_with("RssAnon"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Half of the measured times are below this.
@@ -50,12 +48,10 @@ fn warm_invocations_of_python_with_the_agents_system_calls() {
     let mut gateway = Gateway::start(runtime);
     gateway.claim_well(claim(code.path(), "app.handler"));
     invoke_many(&mut gateway, 200, Duration::ZERO);
-    println!("agent: {}", resident(gateway.agent_pid()));
+    println!("agent: {} KiB resident", resident(gateway.agent_pid()));
     println!("warm invocation: p50 {} us", median(invoke_many(&mut gateway, ROUNDS, Duration::from_micros(100))));
-    let strace = Command::new("strace")
-        .args(["-o", "/tmp/st.txt", "-r", "-p", &gateway.agent_pid().to_string()])
-        .stderr(Stdio::piped())
-        .spawn();
+    let strace =
+        Command::new("strace").args(["-c", "-p", &gateway.agent_pid().to_string()]).stderr(Stdio::piped()).spawn();
     let Ok(strace) = strace else { return println!("no strace: system calls are not counted") };
     // Until it is attached.
     invoke_many(&mut gateway, 500, Duration::ZERO);

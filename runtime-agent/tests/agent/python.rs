@@ -255,6 +255,15 @@ fn a_module_of_the_functions_comes_before_one_that_is_loaded() {
 }
 
 #[test]
+fn files_that_are_no_modules_do_not_cost_the_warm_interpreter() {
+    let Some(runtime) = python(true) else { return };
+    let app = "import sys\nwarm = 'boto3' in sys.modules\ndef handler(event, context):\n    return warm\n";
+    let files = [("app.py", app), ("email/welcome.html", ""), ("json.txt", ""), ("random", "")];
+    let (mut gateway, _code) = function(runtime, &files, |_| {});
+    assert_eq!(gateway.invoke(b"{}").text(), "true");
+}
+
+#[test]
 fn a_module_of_a_layer_comes_before_one_that_is_loaded() {
     let app = "import boto3, sys\ndef handler(event, context):\n    return boto3.mine\n";
     for warm in [false, true] {

@@ -71,6 +71,17 @@ fn a_warm_python_function_finds_aws_paths() {
 }
 
 #[test]
+fn libraries_of_the_function_need_a_linker_that_has_not_looked_for_them() {
+    let app = "import sys\nwarm = 'boto3' in sys.modules\ndef handler(event, context):\n    return warm\n";
+    for (file, warm) in [("lib/libx.so", "false"), ("data/libx.so", "true")] {
+        let Some(runtime) = python() else { return };
+        let (mut gateway, _code, claim) = worker(runtime, &[("app.py", app), (file, "")]);
+        gateway.claim_well(claim);
+        assert_eq!(gateway.invoke(b"1").text(), warm, "{file}");
+    }
+}
+
+#[test]
 fn files_in_tmp_outlive_a_reset_and_processes_do_not() {
     let app = "
 import os, subprocess, time
@@ -137,4 +148,14 @@ def handler(event, context):
     assert_eq!(gateway.invoke(b"1").text(), "null");
     assert_eq!(gateway.invoke(b"300").json()["errorType"], "Runtime.OutOfMemory");
     assert_eq!(gateway.invoke(b"1").text(), "null");
+}
+
+#[test]
+fn a_claim_that_cannot_be_carried_out_ends_the_worker() {
+    let (mut gateway, _code, mut claim) = worker(RuntimeSpec::Provided, &[("bootstrap", ECHO)]);
+    claim.code = warmpod_link::control::Code::Directory("/etc".into());
+    gateway.wait_for_warm();
+    gateway.send(&warmpod_link::ToAgent::Claim(Box::new(claim)));
+    assert!(gateway.claim_fails().contains("/etc"));
+    assert!(!gateway.agent_ends().success());
 }
