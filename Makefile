@@ -63,7 +63,7 @@ wire: $(VENV)/.requirements
 	CARGO_PROFILE=$(PROFILE) $(PYTEST) tests/wire tests/structure
 
 e2e: dist $(VENV)/.requirements
-	$(PYTEST) -rs tests/e2e
+	$(PYTEST) -rs -n 4 --dist worksteal --timeout 180 tests/e2e
 
 bench: dist $(VENV)/.requirements
 	tests/bench/run

@@ -57,7 +57,7 @@ def installation(data):
 def leftovers(data):
     """Files, cgroups, mounts and links of a data directory's gateway outside of it."""
     mark = installation(data)
-    found = [str(path) for base in ("/run/warmpod", f"/tmp/warmpod-{os.geteuid()}") for path in pathlib.Path(base).glob(mark)]
+    found = [str(path) for pattern in (f"run/warmpod/{mark}", f"tmp/warmpod-*/{mark}") for path in pathlib.Path("/").glob(pattern)]
     found += [root for root, _, _ in os.walk("/sys/fs/cgroup") if mark in root]
     mounts = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
     found += [line for line in mounts if mark in line or str(data) in line]

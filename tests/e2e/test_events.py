@@ -48,8 +48,8 @@ def test_a_function_error_is_tried_three_times_with_one_request_id(quick):
     request = send(client, function, mark=mark, fail=True)
     seen = until(lambda: len(runs(quick, mark)) == 3 and runs(quick, mark), "three attempts", 30)
     assert {id for _, id in seen} == {request}
-    # The base delay, then twice that.
-    assert seen[1][0] - seen[0][0] >= 0.5 and seen[2][0] - seen[1][0] >= 1.0
+    # The base delay, then twice that; lines reach the log up to a batch later than they were written.
+    assert seen[1][0] - seen[0][0] >= 0.4 and seen[2][0] - seen[1][0] >= 0.9
     until(lambda: f"an event was dropped: RetriesExhausted request={request}" in quick.said(), "it is told that it was dropped", 5)
     assert len(runs(quick, mark)) == 3
 

@@ -103,8 +103,9 @@ def test_an_idle_gateway_stops_at_once(own):
     assert time.monotonic() - began < 2.5, own.said()
 
 
-def test_ctrl_c_stops_as_sigterm_does(own):
-    own.process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_right_after_the_start_stops_in_good_order(own, which):
+    own.process.send_signal(which)
     assert own.wait() == 0
     wait_until_gone(own.data, [], [], 3)
 

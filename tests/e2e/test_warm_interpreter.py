@@ -33,6 +33,8 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 def one_class():
     with running(None, "--generic-workers", "1") as gateway:
+        # Generic workers are kept of classes that some function uses.
+        create(gateway.client(), "def handler(e, c): pass\n")
         yield gateway
 
 
@@ -42,7 +44,6 @@ def generic_ready(gateway):
 
 def test_functions_in_turn_share_nothing(one_class):
     client = one_class.client()
-    create(client, "def handler(e, c): pass\n")
     generic_ready(one_class)
     left = good(invoke(client, create(client, LEAVES, Environment={"Variables": {"ONLY_OF_ONE": "mine"}})))
     generic_ready(one_class)

@@ -13,9 +13,8 @@ use super::catalog::{Failure, Function, FunctionId, FunctionRecord, LATEST, Prep
 use super::error::LambdaError;
 use super::package;
 use super::variables::{Endpoint, Identity, variables};
-use crate::engine::{Limits, MemoryMib, StartError, WorkerTemplate};
 use crate::pool::identity::InstallationKey;
-use crate::pool::{Group, GroupSpec};
+use crate::pool::{Group, GroupSpec, Limits, MemoryMib, StartError, WorkerTemplate};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;

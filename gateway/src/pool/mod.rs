@@ -21,6 +21,7 @@ pub mod limits;
 mod shelf;
 
 pub use self::core::Census;
+pub use crate::engine::{Limits, MemoryMib, StartError, WorkerTemplate};
 pub use driver::chain;
 pub use group::{Group, GroupSpec, InvocationError, Lease, LeaseError};
 
