@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,7 @@ pub fn run(args: ServeArgs, variables: &dyn Variables) -> Result<(), Failure> {
 async fn serve(config: Config, listening: Listening) -> Result<(), Failure> {
     environment::set_event_loop(0);
     let started = Instant::now();
+    let mut signals = Signals::listen()?;
     let Listening { address, sockets } = listening;
     // Three groups of tasks, ended in this order: calls, the pool's workers, the store's writes.
     let (calls, workers, writes) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
@@ -97,7 +98,7 @@ async fn serve(config: Config, listening: Listening) -> Result<(), Failure> {
     let loops = EventLoops::start(&gateway, &config, sockets, relay, &stop)?;
     tracing::info!("warmpod {} serves http://{address}", env!("CARGO_PKG_VERSION"));
 
-    wait_for_signal().await?;
+    signals.wait().await;
     tracing::info!("stopping: calls in flight finish first");
     gateway.stopping.store(true, Ordering::Release);
     stop.cancel();
@@ -237,11 +238,21 @@ async fn sweep(lambda: Arc<Lambda>, stop: CancellationToken) {
     }
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks the gateway to stop. Listened to from the start: a signal that comes while it starts is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
