@@ -14,7 +14,7 @@ import pytest
 
 from functions import ECHO, create, good, invoke, refused, together, until, zipped
 from gateway import refuses_to_start, running
-from machine import links, processes_below, wait_until_gone
+from machine import leftovers, links, processes_below, wait_until_gone
 
 BORN = "import time, uuid\nborn = str(uuid.uuid4())\nn = 0\ndef handler(event, context):\n    global n\n    n += 1\n    time.sleep(event or 0)\n    return {'born': born, 'n': n, 'stream': context.log_stream_name}\n"
 
@@ -68,7 +68,9 @@ def test_sigterm_finishes_calls_in_flight_and_leaves_nothing(own):
     call = Calling(lambda: good(invoke(client, function, 3)))
     busy(own, function)
     its, its_links = processes_below(own.process.pid), links(own.data)
-    assert len(its) > 2
+    # What is looked for afterwards is really there before.
+    assert len(its) > 2 and leftovers(own.data)
+    assert its_links or "network namespace, linked to the machine" not in own.said()
     assert own.stop() == 0
     assert call.done() == "finished"
     wait_until_gone(own.data, its, its_links, 3)

@@ -1,4 +1,4 @@
-"""Functions that are claimed in turn from one class of generic workers share nothing; a failed claim ends its worker."""
+"""Functions that are claimed in turn from one class of generic workers share nothing, also when one of them fails."""
 
 import pytest
 
@@ -91,8 +91,8 @@ def test_a_package_that_brings_its_own_sdk_gets_its_own(one_class):
     assert good(invoke(client, create(client, files))) == "own"
 
 
-def test_a_failed_claim_ends_the_worker(one_class):
-    """An init that fails in a claimed interpreter is repeated in a fresh process, never in that interpreter."""
+def test_a_failed_init_leaves_nothing_for_the_next_function(one_class):
+    """It is repeated in a fresh process; no other function gets that interpreter or its sandbox."""
     client = one_class.client()
     code = "import os, sys\nopen('/tmp/pids', 'a').write(f'{os.getpid()} ')\nsys.modules['kept'] = sys\nraise Exception('no')\n"
     generic_ready(one_class)
