@@ -170,6 +170,32 @@ fn what_a_runtime_said_before_it_exited_counts() {
 }
 
 #[test]
+fn a_runtime_may_die_before_it_has_read_its_event() {
+    let script = "#!/bin/bash\nexec 3<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}\n\
+                  printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n' >&3\n\
+                  read -r -n 1 <&3\nexit 4\n";
+    let code = code(&[("bootstrap", script)]);
+    let mut gateway = Gateway::start(RuntimeSpec::Provided);
+    gateway.claim_well(claim(code.path(), "x"));
+    let request = gateway.begin(&vec![b'x'; 6 * 1024 * 1024], &InvokeMeta::default());
+    let message = "Runtime exited with error: exit status 4";
+    assert_eq!(gateway.answer(request).text(), document("Runtime.ExitError", request, message));
+}
+
+#[test]
+fn an_answer_of_six_megabytes_counts_even_if_the_runtime_exits_right_after_it() {
+    let script = ECHO.replace("-d \"echo: $event\"", "--data-binary @big; exit 5");
+    let big = "x".repeat(6_000_000);
+    let code = code(&[("bootstrap", &script), ("big", &big)]);
+    let mut gateway = Gateway::start(RuntimeSpec::Provided);
+    gateway.claim_well(claim(code.path(), "x"));
+    let answer = gateway.invoke(b"x");
+    assert_eq!((answer.kind, answer.body.len()), (Kind::Response, big.len()));
+    let log = gateway.log_with("REPORT");
+    assert!(log.contains("Error: Runtime exited with error: exit status 5\nRuntime.ExitError\nEND RequestId"), "{log}");
+}
+
+#[test]
 fn who_is_answered_keeps_the_answer_when_the_runtime_does_not_come_back() {
     let (mut silent, mut client) = Silent::ready(|claim| claim.timeout_ms = 1000);
     let request = silent.gateway.begin(b"", &InvokeMeta::default());
