@@ -56,7 +56,9 @@ impl Throttle {
 
 /// Adds one unless that would pass `limit`.
 fn take(counter: &AtomicU32, limit: u32) -> bool {
-    counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < limit).then_some(running + 1)).is_ok()
+    counter
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| (running < limit).then_some(running + 1))
+        .is_ok()
 }
 
 impl AccountLimits {

@@ -438,4 +438,4 @@ fn report(machine: &Machine, required: bool) -> Result<(), LocalError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
