@@ -16,13 +16,13 @@ use crate::journal;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 use warmpod_link::control::{self, Channel, Held, Hello};
 use warmpod_link::frame::{HEAD, Head};
-use warmpod_link::worker::GatewayAddress;
+use warmpod_link::worker::{ENDPOINT_SOCKET, GatewayAddress};
 use warmpod_link::{FromAgent, ToAgent, VERSION, WorkerSpec};
 
 const FIRST_RETRY: Duration = Duration::from_millis(10);
@@ -190,14 +190,25 @@ impl Gateway {
         self.retry = (self.retry * 2).min(LAST_RETRY);
     }
 
-    fn dial(&self, channel: Channel) -> io::Result<OwnedFd> {
+    /// Connects to a socket in the gateway's folder.
+    fn connect(&self, name: &OsStr) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         // By its name in its folder: the sandbox has put another root in place.
         rustix::process::fchdir(&self.folder)?;
-        let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(self.name.as_os_str())?);
+        let connected = rustix::net::connect(&socket, &SocketAddrUnix::new(name)?);
         rustix::process::chdir("/")?;
         connected?;
+        Ok(socket)
+    }
+
+    /// A connection to the endpoint, for a client in this worker.
+    pub fn dial_endpoint(&self) -> io::Result<OwnedFd> {
+        self.connect(OsStr::new(ENDPOINT_SOCKET))
+    }
+
+    fn dial(&self, channel: Channel) -> io::Result<OwnedFd> {
+        let socket = self.connect(&self.name)?;
         let hello = control::encode(&Hello { channel, ..self.hello.clone() }).map_err(io::Error::other)?;
         // A fresh socket has room for it.
         match rustix::io::write(&socket, &hello)? {
@@ -361,7 +372,10 @@ impl Gateway {
             if self.serving.is_none() {
                 self.frames = Incoming::default();
             }
-            journal::note(format_args!("the gateway's invocation connection is closed: {reason}"));
+            // An idle one that is closed is how a gateway takes an environment out of service.
+            if self.serving.is_some() {
+                journal::note(format_args!("the gateway's invocation connection is closed: {reason}"));
+            }
         }
     }
 

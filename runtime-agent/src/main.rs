@@ -18,6 +18,7 @@ mod journal;
 mod keep;
 mod log;
 mod memory;
+mod relay;
 mod netlink;
 mod runtime;
 mod runtime_api;

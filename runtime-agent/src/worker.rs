@@ -17,6 +17,7 @@ use crate::environment::failure::Failure;
 use crate::environment::{Action, Environment, Event, Limits, Line};
 use crate::gateway::Gateway;
 use crate::log::{Context, Log};
+use crate::relay::Relay;
 use crate::runtime::Runtime;
 use crate::runtime_api::RuntimeApi;
 use crate::runtime_api::state::RuntimeState;
@@ -40,6 +41,8 @@ pub struct Worker {
     gateway: Gateway,
     sandbox: Sandbox,
     api: RuntimeApi,
+    /// Only where the worker has a loopback of its own.
+    relay: Option<Relay>,
     runtime: Runtime,
     log: Log,
     memory: memory::Watch,
@@ -67,15 +70,17 @@ impl Worker {
         })?;
         let own_network = spec.sandbox.as_ref().is_some_and(|spec| !matches!(spec.network, Network::Host { .. }));
         let api = RuntimeApi::listen(own_network).map_err(AgentError::step("listen for the runtime"))?;
-        if let (false, Some((_, port))) = (own_network, api.address().rsplit_once(':')) {
-            port.parse().into_iter().for_each(|port| sandbox.allow_port(port));
+        if !own_network {
+            sandbox.allow_port(api.port());
         }
+        let relay = own_network.then(Relay::listen).transpose().map_err(AgentError::step("listen for the endpoint"))?;
         let log = Log::new().map_err(AgentError::step("make the log's pipes"))?;
         let runtime = Runtime::prepare(spec.runtime, api.address(), &mut sandbox, &log);
         Ok(Worker {
             gateway,
             sandbox,
             api,
+            relay,
             runtime,
             log,
             memory: memory::Watch::default(),
@@ -143,6 +148,12 @@ impl Worker {
         self.serve_runtime(&ready.connections);
         if ready.listener {
             self.api.accept();
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.pass(&ready.relayed);
+            if ready.relay {
+                relay.accept(|| self.gateway.dial_endpoint());
+            }
         }
         if ready.channel {
             self.runtime.read_channel();

@@ -43,6 +43,8 @@ pub struct StartOrder {
     pub worker: WorkerId,
     pub token: Credential,
     pub template: WorkerTemplate,
+    /// Nobody waits for it: it may take its time to prepare its interpreter for whoever comes.
+    pub ahead: bool,
 }
 
 /// What a claim asks of the worker's limits. The worker's template had none, or the class's.

@@ -42,6 +42,9 @@ pub struct WorkerSpec {
     pub sandbox: Option<SandboxSpec>,
 }
 
+/// The gateway's second socket, in the same folder: the endpoint itself, for what functions send to their loopback.
+pub const ENDPOINT_SOCKET: &str = "endpoint.sock";
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GatewayAddress {
     /// Path of the gateway's socket on the machine.

@@ -39,6 +39,8 @@ pub struct Environment {
     phase: Phase,
     /// What the first init took, until a REPORT has told it.
     cold: Option<Duration>,
+    /// No invocation has run to its end yet.
+    first: bool,
 }
 
 #[derive(Debug)]
@@ -160,7 +162,7 @@ pub enum Status {
 impl Environment {
     pub fn new() -> Environment {
         let limits = Limits { init: Duration::from_secs(10), timeout: Duration::from_secs(3) };
-        Environment { limits, phase: Phase::Unclaimed, cold: None }
+        Environment { limits, phase: Phase::Unclaimed, cold: None, first: true }
     }
 
     pub fn claim(&mut self, limits: Limits) {
@@ -172,9 +174,9 @@ impl Environment {
         matches!(self.phase, Phase::Idle | Phase::Down { .. })
     }
 
-    /// No invocation has run to its end since the first init.
+    /// No invocation has run to its end since the first init, whether that succeeded or not.
     pub fn is_cold(&self) -> bool {
-        self.cold.is_some()
+        self.first
     }
 
     pub fn is_invoking(&self) -> bool {
@@ -369,6 +371,7 @@ impl Environment {
     }
 
     fn over(&mut self, took: Duration, status: Status, out: &mut Vec<Action>) {
+        self.first = false;
         out.extend([
             Action::Log(Line::RuntimeDone { duration: took, status: status.clone() }),
             Action::Log(Line::End),

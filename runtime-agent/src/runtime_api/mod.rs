@@ -44,6 +44,10 @@ impl RuntimeApi {
     }
 
     /// `AWS_LAMBDA_RUNTIME_API`.
+    pub fn port(&self) -> u16 {
+        self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(PORT)
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }

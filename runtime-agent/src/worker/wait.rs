@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::clock::{Moment, Now};
 use crate::gateway::Watch;
+use crate::relay::Relay;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,6 +20,10 @@ pub(super) struct Ready {
     /// A warm interpreter speaks.
     pub channel: bool,
     pub connections: Vec<PollFlags>,
+    /// A client for the endpoint.
+    pub relay: bool,
+    /// Two for each of its pairs.
+    pub relayed: Vec<PollFlags>,
 }
 
 /// The set of descriptors of one wait.
@@ -53,6 +58,13 @@ impl Worker {
         for connection in &self.api.connections {
             watched.add(Some(connection.as_fd()), connection.interest());
         }
+        let relay = watched.add(self.relay.as_ref().and_then(Relay::listener), PollFlags::IN);
+        let first_relayed = watched.0.len();
+        for pair in self.relay.iter().flat_map(|relay| &relay.pairs) {
+            for (socket, flags) in pair.watched() {
+                watched.add(Some(socket), flags);
+            }
+        }
         let timeout = self.deadline().map(|at| timespec(at.since(Now::read().at)));
         match poll(&mut watched.0, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -65,7 +77,9 @@ impl Worker {
             listener: !watched.found(listener).is_empty(),
             exits: !watched.found(exits).is_empty(),
             channel: !watched.found(channel).is_empty(),
-            connections: watched.0[first..].iter().map(PollFd::revents).collect(),
+            connections: watched.0[first..first + self.api.connections.len()].iter().map(PollFd::revents).collect(),
+            relay: !watched.found(relay).is_empty(),
+            relayed: watched.0[first_relayed..].iter().map(PollFd::revents).collect(),
         })
     }
 

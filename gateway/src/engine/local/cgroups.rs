@@ -115,12 +115,17 @@ impl Cgroups {
         self.folders.iter().chain(&self.leaf).cloned().collect()
     }
 
-    /// Makes a worker's folders, with what does not depend on its function.
-    pub(super) fn make(&self, worker: WorkerId) -> io::Result<Vec<PathBuf>> {
+    /// Makes a worker's folders, with what does not depend on its function. One that is started ahead of anybody leaves
+    /// the CPU to those that somebody waits for.
+    pub(super) fn make(&self, worker: WorkerId, ahead: bool) -> io::Result<Vec<PathBuf>> {
         let folders = self.of(worker);
         for folder in &folders {
             make_folder(folder)?;
             write_if_there(&folder.join("pids.max"), &PROCESSES.to_string())?;
+            if ahead {
+                write_if_there(&folder.join("cpu.weight"), "1")?;
+                write_if_there(&folder.join("cpu.shares"), "8")?;
+            }
         }
         Ok(folders)
     }

@@ -11,6 +11,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -34,6 +35,8 @@ pub(super) struct Interpreters {
     clientless: BTreeSet<u8>,
     runtimes_dir: PathBuf,
     exact: bool,
+    /// Versions of which the log has said that they run on another one.
+    said: Mutex<BTreeSet<u8>>,
 }
 
 /// What a runtime's identifier stands for here.
@@ -119,8 +122,20 @@ impl Interpreters {
         };
         let nearest = self.pythons.values().min_by_key(|python| (python.minor.abs_diff(minor), python.minor < minor));
         match nearest {
-            Some(python) if python.minor == minor || !self.exact => Ok(Offer::Python(python.clone())),
+            Some(python) if python.minor == minor => Ok(Offer::Python(python.clone())),
+            Some(python) if !self.exact => {
+                self.say_once(minor, python);
+                Ok(Offer::Python(python.clone()))
+            }
             _ => Err(StartError::RuntimeMissing(self.missing(minor))),
+        }
+    }
+
+    /// That functions of a version run on another one.
+    fn say_once(&self, wanted: u8, python: &Python) {
+        if self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted) {
+            let advice = self.missing(wanted);
+            tracing::warn!("functions of python3.{wanted} run on python3.{}: {advice}", python.minor);
         }
     }
 

@@ -42,7 +42,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-use warmpod_link::worker::{GatewayAddress, IdMap, Network, SandboxSpec};
+use warmpod_link::worker::{ENDPOINT_SOCKET, GatewayAddress, IdMap, Network, SandboxSpec};
 use warmpod_link::{KeepSpec, WorkerId, WorkerSpec};
 use worker::{Running, Watched};
 
@@ -184,7 +184,20 @@ impl LocalEngine {
 
     /// Opens that socket. Whoever may reach it proves itself by its token; the agents are users of their own.
     pub fn listen(&self) -> Result<UnixListener, LocalError> {
-        let path = self.socket();
+        self.open(self.socket())
+    }
+
+    /// Whether functions share the machine's loopback, so that nothing needs to be passed on.
+    pub fn shares_loopback(&self) -> bool {
+        matches!(self.shared.machine.network, machine::Reach::Host(_))
+    }
+
+    /// Opens the socket by which agents pass on what functions send to the endpoint on their own loopback.
+    pub fn listen_relay(&self) -> Result<UnixListener, LocalError> {
+        self.open(self.shared.config.run_dir.join(ENDPOINT_SOCKET))
+    }
+
+    fn open(&self, path: PathBuf) -> Result<UnixListener, LocalError> {
         let failed = |source| LocalError::RunDir { path: path.clone(), source };
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -234,7 +247,7 @@ impl LocalEngine {
         let slot = self.shared.state().slots.take();
         let made = async {
             let cgroups = match &self.shared.machine.cgroups {
-                Some(cgroups) => cgroups.make(order.worker).map_err(failed("make its cgroup"))?,
+                Some(cgroups) => cgroups.make(order.worker, order.ahead).map_err(failed("make its cgroup"))?,
                 None => Vec::new(),
             };
             let slot = slot.ok_or(io::ErrorKind::QuotaExceeded.into()).map_err(failed("find a free range of ids"))?;
@@ -282,7 +295,7 @@ impl LocalEngine {
             gateway: GatewayAddress::Unix(self.socket()),
             class,
             orphan_timeout_ms: u32::try_from(config.orphan_timeout.as_millis()).unwrap_or(u32::MAX),
-            runtime: world::runtime(offer),
+            runtime: world::runtime(offer, order.ahead),
             sandbox: Some(SandboxSpec {
                 read_only: world::shown(offer),
                 files: world::files(&resolvers, &config.hosts),

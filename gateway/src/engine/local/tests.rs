@@ -13,13 +13,13 @@ use warmpod_link::control::{Hello, decode};
 use warmpod_link::worker::{Layers, Network};
 
 /// One installation: a data directory with its lock held, as by a gateway.
-struct Installation {
+pub(super) struct Installation {
     folder: TempDir,
     lock: File,
 }
 
 impl Installation {
-    fn new() -> Installation {
+    pub(super) fn new() -> Installation {
         let folder = TempDir::new_in("/var/tmp").expect("a temporary folder can be made");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let lock = File::create(folder.path().join("lock")).expect("it is ours");
@@ -48,7 +48,7 @@ impl Installation {
         }
     }
 
-    async fn engine(&self) -> (LocalEngine, mpsc::Receiver<EngineEvent>) {
+    pub(super) async fn engine(&self) -> (LocalEngine, mpsc::Receiver<EngineEvent>) {
         let (events, receiver) = mpsc::channel(16);
         (LocalEngine::new(self.config(), events).await.expect("the engine starts"), receiver)
     }
@@ -66,6 +66,7 @@ fn order() -> StartOrder {
         worker: WorkerId(Uuid::new_v4()),
         token: Credential([7; 32]),
         template: WorkerTemplate { runtime: "provided.al2023".to_owned() },
+        ahead: false,
     }
 }
 
@@ -193,7 +194,7 @@ async fn a_memory_hog_and_a_fork_bomb_hurt_only_themselves() {
     let layers = Layers { limits: false, ..engine.shared.machine.layers };
     let worker = WorkerId(Uuid::new_v4());
     let mut sandbox = trials::bare(layers, machine::trial_ids(), Network::Host { ports: Vec::new() });
-    sandbox.cgroups = cgroups.make(worker).expect("a folder can be made");
+    sandbox.cgroups = cgroups.make(worker, false).expect("a folder can be made");
     let run = async |script: &str| {
         trials::attempt(&installation.config().agent, sandbox.clone(), &["/bin/sh", "-c", script])
             .await

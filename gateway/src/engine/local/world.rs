@@ -60,13 +60,14 @@ pub(super) fn shown(offer: &Offer) -> Vec<Bind> {
     binds
 }
 
-pub(super) fn runtime(offer: &Offer) -> RuntimeSpec {
+/// A worker that somebody waits for skips what a warm interpreter prepares.
+pub(super) fn runtime(offer: &Offer, ahead: bool) -> RuntimeSpec {
     match offer {
         Offer::Provided => RuntimeSpec::Provided,
         Offer::Python(python) => RuntimeSpec::Python {
             interpreter: python.executable.clone(),
             library: vec![PathBuf::from(RUNTIME)],
-            warm: true,
+            warm: ahead,
         },
     }
 }
