@@ -68,7 +68,11 @@ impl Lambda {
     }
 
     /// Makes the version's environments possible: its code is unpacked, its runtime is here, the pool knows it.
-    pub async fn register(self: &Arc<Self>, function: &Function, version: &VersionRecord) -> Result<Arc<Group>, Failure> {
+    pub async fn register(
+        self: &Arc<Self>,
+        function: &Function,
+        version: &VersionRecord,
+    ) -> Result<Arc<Group>, Failure> {
         let configuration = &version.configuration;
         let runtime = configuration.runtime.clone().unwrap_or_default();
         self.pool.offers(&runtime).map_err(|error| Failure {
@@ -273,11 +277,7 @@ impl ClaimMaker {
                 text
             })
         };
-        let identity = Identity {
-            log_stream,
-            secret_access_key: hex(&secret.0[..20]),
-            session_token: hex(&token.0),
-        };
+        let identity = Identity { log_stream, secret_access_key: hex(&secret.0[..20]), session_token: hex(&token.0) };
         let runtime = configuration.runtime.as_deref().unwrap_or_default();
         Claim {
             environment: self.environment.clone(),

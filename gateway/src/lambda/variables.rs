@@ -141,8 +141,7 @@ mod tests {
             region: "eu-west-1".into(),
             name: "f".into(),
         };
-        let identity =
-            Identity { log_stream: "s".into(), secret_access_key: "k".into(), session_token: "t".into() };
+        let identity = Identity { log_stream: "s".into(), secret_access_key: "k".into(), session_token: "t".into() };
         let list = variables(&function, &configuration, identity, endpoint);
         let map: HashMap<_, _> = list.iter().cloned().collect();
         assert_eq!(list.len(), map.len(), "each name once");

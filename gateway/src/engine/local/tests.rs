@@ -13,13 +13,13 @@ use warmpod_link::control::{Hello, decode};
 use warmpod_link::worker::{Layers, Network};
 
 /// One installation: a data directory with its lock held, as by a gateway.
-pub(super) struct Installation {
+pub(crate) struct Installation {
     folder: TempDir,
     lock: File,
 }
 
 impl Installation {
-    pub(super) fn new() -> Installation {
+    pub(crate) fn new() -> Installation {
         let folder = TempDir::new_in("/var/tmp").expect("a temporary folder can be made");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let lock = File::create(folder.path().join("lock")).expect("it is ours");
@@ -27,7 +27,7 @@ impl Installation {
         Installation { folder, lock }
     }
 
-    fn config(&self) -> LocalConfig {
+    pub(crate) fn config(&self) -> LocalConfig {
         LocalConfig {
             agent: agent(),
             runtimes_dir: self.folder.path().join("runtimes"),
