@@ -51,7 +51,8 @@ impl Gateway {
         if invoke::is_invoke(request.method(), request.uri().path()) {
             return invoke::handle(&self.lambda, id, request).await.map(Either::Left);
         }
-        let mut answer = self.route(id, request).await;
+        // Boxed: of all that a connection holds, this is the largest, and it is needed only now and then.
+        let mut answer = Box::pin(self.route(id, request)).await;
         stamp(&mut answer, id);
         answer
     }

@@ -74,7 +74,7 @@ impl Pool {
     }
 
     /// Whether functions of this runtime can run here; the error names what to install.
-    pub fn offers(&self, runtime: &str) -> Result<(), crate::engine::StartError> {
+    pub fn offers(&self, runtime: &str) -> Result<(), StartError> {
         self.engine.offers(runtime)
     }
 
