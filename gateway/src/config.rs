@@ -7,6 +7,7 @@
 pub mod localstack;
 pub mod reference;
 
+use crate::engine::local::NetworkChoice;
 use clap::{Args, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,9 @@ pub struct ServeArgs {
     /// Folder of the runtime interface clients [default: runtimes beside this program]
     #[arg(long, env = "WARMPOD_RUNTIMES_DIR", value_name = "DIR")]
     pub runtimes_dir: Option<PathBuf>,
+    /// The network of functions on the local engine
+    #[arg(long, env = "WARMPOD_NETWORK", value_enum, default_value_t = NetworkChoice::Automatic)]
+    pub network: NetworkChoice,
     /// Refuse to start where a layer of isolation is missing
     #[arg(long, env = "WARMPOD_REQUIRE_ISOLATION")]
     pub require_isolation: bool,
@@ -110,6 +114,7 @@ pub struct Config {
     pub upstream: Option<http::Uri>,
     pub agent: PathBuf,
     pub runtimes_dir: PathBuf,
+    pub network: NetworkChoice,
     pub require_isolation: bool,
     pub exact_runtimes: bool,
     pub generic_workers: usize,
@@ -180,6 +185,7 @@ impl Config {
             upstream: args.upstream,
             agent: args.agent.unwrap_or_else(|| beside("warmpod-agent")),
             runtimes_dir: args.runtimes_dir.unwrap_or_else(|| beside("runtimes")),
+            network: args.network,
             require_isolation: args.require_isolation,
             exact_runtimes: args.exact_runtimes,
             generic_workers: args.generic_workers,

@@ -90,7 +90,10 @@ impl Gateway {
     /// A request for a service that is not served here.
     async fn elsewhere(&self, request: Request<Incoming>) -> Response<Body> {
         let service = caller_service(&request);
-        let form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        let form = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
         match &self.upstream {
             Some(upstream) => match upstream.forward(request).await {
                 Ok(answer) => answer,
@@ -115,7 +118,8 @@ impl Gateway {
 fn caller_service(request: &Request<Incoming>) -> String {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let caller = Caller::of(authorization, request.uri().query());
-    let service = caller.service.filter(|service| service.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    let service =
+        caller.service.filter(|service| service.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
     service.unwrap_or("unsigned, none can be told").to_owned()
 }
 
@@ -132,7 +136,9 @@ fn refused(fault: &Fault) -> Response<Body> {
 /// For clients of the services that speak XML: others' cannot be read by them.
 fn refused_in_xml(text: &str) -> Response<Body> {
     let code = NOT_IMPLEMENTED.name;
-    let body = format!("<?xml version=\"1.0\"?><ErrorResponse><Error><Code>{code}</Code><Message>{text}</Message></Error></ErrorResponse>");
+    let body = format!(
+        "<?xml version=\"1.0\"?><ErrorResponse><Error><Code>{code}</Code><Message>{text}</Message></Error></ErrorResponse>"
+    );
     let mut answer = plain(StatusCode::NOT_IMPLEMENTED, &body);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     answer

@@ -57,7 +57,10 @@ fn main() -> ExitCode {
 
 fn start_log(style: LogStyle) {
     let filter = EnvFilter::try_from_env("WARMPOD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match style {
         LogStyle::Text => builder.with_target(false).init(),
         LogStyle::Json => builder.json().init(),

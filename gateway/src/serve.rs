@@ -7,7 +7,7 @@
 
 use crate::config::{Config, EngineKind, ServeArgs, Variables};
 use crate::engine::Engine;
-use crate::engine::local::{LocalConfig, LocalEngine, NetworkChoice, run_dir};
+use crate::engine::local::{LocalConfig, LocalEngine, run_dir};
 use crate::http::{self, Gateway, Listening};
 use crate::lambda::variables::Endpoint;
 use crate::lambda::{self, Lambda, Parts};
@@ -137,7 +137,7 @@ fn pool_settings(config: &Config) -> Settings {
     }
 }
 
-fn local_config(config: &Config, address: SocketAddr) -> LocalConfig {
+pub(crate) fn local_config(config: &Config, address: SocketAddr) -> LocalConfig {
     let host_ports = LocalConfig::HOST_PORTS.iter().copied().chain([address.port()]).collect();
     LocalConfig {
         agent: config.agent.clone(),
@@ -148,7 +148,7 @@ fn local_config(config: &Config, address: SocketAddr) -> LocalConfig {
         orphan_timeout: config.orphan_timeout,
         require_isolation: config.require_isolation,
         exact_runtimes: config.exact_runtimes,
-        network: NetworkChoice::Automatic,
+        network: config.network,
         host_ports,
         cgroups: true,
         cpu_quota: false,
@@ -192,19 +192,11 @@ impl EventLoops {
         let Some((_, first)) = sockets.next() else { return Err(std::io::ErrorKind::AddrNotAvailable.into()) };
         let grace = config.shutdown_grace;
         let tasks = TaskTracker::new();
-        let own = tasks.spawn(http::serve(
-            gateway.clone(),
-            0,
-            first,
-            Some(relay),
-            connections.clone(),
-            stop.clone(),
-            grace,
-        ));
+        let own =
+            tasks.spawn(http::serve(gateway.clone(), 0, first, Some(relay), connections.clone(), stop.clone(), grace));
         let mut threads = Vec::new();
         for (number, socket) in sockets {
-            let serving =
-                http::serve(gateway.clone(), number, socket, None, connections.clone(), stop.clone(), grace);
+            let serving = http::serve(gateway.clone(), number, socket, None, connections.clone(), stop.clone(), grace);
             threads.push(std::thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
                 tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serving)
             })?);

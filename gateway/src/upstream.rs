@@ -22,8 +22,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a path segment of S3 leaves as it is.
 const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// Headers that belong to one connection.
-const HOP_BY_HOP: &[&str] =
-    &["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 type Out = Either<Incoming, Empty<Bytes>>;
 
@@ -34,7 +42,11 @@ pub enum UpstreamError {
     #[error("the certificates of this machine cannot be read")]
     Certificates(#[source] std::io::Error),
     #[error("the upstream {upstream} cannot be reached: {source}")]
-    Unreachable { upstream: Authority, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Unreachable {
+        upstream: Authority,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("the upstream {0} does not answer")]
     Silent(Authority),
     #[error("S3 Error Code: {code}. S3 Error Message: {message}")]
@@ -103,7 +115,9 @@ impl Upstream {
         };
         let cannot = |_| UpstreamError::Request(path.clone());
         let mut request = Request::get(self.at(&path)?).body(Bytes::new()).map_err(cannot)?;
-        signer.sign(&mut request, Timestamp::from_millis(crate::clock::wall().millis)).map_err(|_| UpstreamError::Request(path.clone()))?;
+        signer
+            .sign(&mut request, Timestamp::from_millis(crate::clock::wall().millis))
+            .map_err(|_| UpstreamError::Request(path.clone()))?;
         let answer = self.send(request.map(|_| Either::Right(Empty::new()))).await?;
         let status = answer.status();
         let limit = if status == StatusCode::OK { limit } else { 64 * 1024 };

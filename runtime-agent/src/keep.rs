@@ -4,12 +4,17 @@
 //! It holds no state and needs no message: gateway and agents share a lock on one file, and this waits to have it alone.
 //! If by then a new gateway uses the data directory, everything is the new one's business.
 
+use rustix::event::{Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use warmpod_link::KeepSpec;
+
+/// How long a lock may stay behind a dead process, or a starting gateway without its second one.
+const PATIENCE_TENTHS: u32 = 50;
+const TENTH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 pub(crate) fn run() -> ExitCode {
     match keep() {
@@ -26,13 +31,7 @@ fn keep() -> io::Result<()> {
     io::stdin().read_to_end(&mut bytes)?;
     let spec: KeepSpec = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
     let Some(alone) = open(&spec.run_dir.join("workers"))? else { return Ok(()) };
-    rustix::io::retry_on_intr(|| flock(&alone, FlockOperation::LockExclusive))?;
-    // With the workers' lock in hand: a gateway that starts now waits for it, then makes everything anew.
-    let left_in_order = spec.run_dir.join("closed").exists();
-    if !left_in_order
-        && let Some(lock) = open(&spec.gateway_lock)?
-        && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-    {
+    if !wait_until_nobody_is_left(&spec, &alone)? {
         return Ok(());
     }
     for cgroup in &spec.cgroups {
@@ -45,6 +44,28 @@ fn keep() -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Waits for the workers' lock. True with it in hand: then a gateway that starts now waits for it, and makes everything
+/// anew. False if a new gateway is there already.
+fn wait_until_nobody_is_left(spec: &KeepSpec, workers: &File) -> io::Result<bool> {
+    rustix::io::retry_on_intr(|| flock(workers, FlockOperation::LockExclusive))?;
+    if spec.run_dir.join("closed").exists() {
+        return Ok(true);
+    }
+    let Some(gateway) = open(&spec.gateway_lock)? else { return Ok(true) };
+    for _ in 0..PATIENCE_TENTHS {
+        if flock(&gateway, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(true);
+        }
+        // A dying process lets go of one lock after the other. A new gateway takes this one next.
+        flock(workers, FlockOperation::Unlock)?;
+        poll(&mut [], Some(&TENTH))?;
+        if flock(workers, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(false)
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {

@@ -37,7 +37,11 @@ pub const VARIABLES: &[Variable] = &[
     works("LAMBDA_LIMITS_CREATE_FUNCTION_REQUEST_SIZE", "70167211", "a whole CreateFunction request, bytes"),
     works("LAMBDA_LIMITS_MAX_FUNCTION_ENVVAR_SIZE_BYTES", "4096", "all variables of a function as JSON, bytes"),
     works("LAMBDA_LIMITS_MAX_FUNCTION_PAYLOAD_SIZE_BYTES", "6291556", "a function's answer, bytes"),
-    works("LAMBDA_RETRY_BASE_DELAY", "60", "wait before the first retry of an event, seconds; the second waits twice as long"),
+    works(
+        "LAMBDA_RETRY_BASE_DELAY",
+        "60",
+        "wait before the first retry of an event, seconds; the second waits twice as long",
+    ),
     works("LAMBDA_RETRY_BASE_DELAY_SECONDS", "60", "the same"),
     works("LAMBDA_TRUNCATE_STDOUT", "2000", "characters of a function's line in the gateway's own log"),
     works("LAMBDA_DOCKER_DNS", "", "DNS server of the functions"),
@@ -172,9 +176,7 @@ impl<'a> Reader<'a> {
         let dns: Option<IpAddr> = self.parsed("LAMBDA_DOCKER_DNS", "an IP address")?;
         Ok(LambdaConfig {
             keepalive: Duration::from_millis(self.number("LAMBDA_KEEPALIVE_MS", 600_000)?),
-            environment_timeout: self
-                .seconds("LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT")?
-                .unwrap_or(Duration::from_secs(20)),
+            environment_timeout: self.seconds("LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT")?.unwrap_or(Duration::from_secs(20)),
             synchronous_create: self.switch("LAMBDA_SYNCHRONOUS_CREATE")?,
             inject_endpoint: !self.switch("LAMBDA_DISABLE_AWS_ENDPOINT_URL")?,
             validate_runtimes: self.switch("LAMBDA_RUNTIME_VALIDATION")?,

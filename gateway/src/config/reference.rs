@@ -30,8 +30,7 @@ pub fn page() -> String {
         }
     }
     page.push_str("\nThese are accepted, have no effect here, and are named once in the log when they are set: ");
-    let ignored: Vec<_> =
-        VARIABLES.iter().filter(|v| v.effect.is_none()).map(|v| format!("`{}`", v.name)).collect();
+    let ignored: Vec<_> = VARIABLES.iter().filter(|v| v.effect.is_none()).map(|v| format!("`{}`", v.name)).collect();
     page.push_str(&ignored.join(", "));
     page.push_str(".\n");
     page

@@ -18,7 +18,10 @@ const PREFIX: &str = "/2015-03-31/functions/";
 const SUFFIX: &str = "/invocations";
 
 pub fn is_invoke(method: &Method, path: &str) -> bool {
-    method == Method::POST && path.starts_with(PREFIX) && path.ends_with(SUFFIX) && path.len() > PREFIX.len() + SUFFIX.len()
+    method == Method::POST
+        && path.starts_with(PREFIX)
+        && path.ends_with(SUFFIX)
+        && path.len() > PREFIX.len() + SUFFIX.len()
 }
 
 pub async fn handle(lambda: &Arc<Lambda>, id: Uuid, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -46,7 +49,9 @@ async fn run(
     let payload = match read_body(body, limit).await {
         Ok(payload) => payload,
         Err(BodyError::TooLarge) => return Err(too_large(kind, content_length(headers).unwrap_or(limit + 1))),
-        Err(BodyError::Broken) => return Err(LambdaError::InvalidRequestContent("The request's body broke off.".into())),
+        Err(BodyError::Broken) => {
+            return Err(LambdaError::InvalidRequestContent("The request's body broke off.".into()));
+        }
         Err(BodyError::Slow) => {
             return Err(LambdaError::InvalidRequestContent("The request's body came too slowly.".into()));
         }

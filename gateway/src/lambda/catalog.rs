@@ -225,8 +225,7 @@ impl Catalog {
         arn: &str,
         change: impl FnOnce(&mut Function) -> Result<R, LambdaError>,
     ) -> Result<(R, Change<'_>), LambdaError> {
-        let mut entry =
-            self.functions.get_mut(arn).ok_or_else(|| LambdaError::FunctionNotFound(arn.to_owned()))?;
+        let mut entry = self.functions.get_mut(arn).ok_or_else(|| LambdaError::FunctionNotFound(arn.to_owned()))?;
         let before = entry.clone();
         let mut function = Function::clone(&before);
         let result = change(&mut function)?;

@@ -16,7 +16,9 @@ use std::io::Cursor;
 use std::sync::Arc;
 use uuid::Uuid;
 use warmpod_protocol::Caller;
-use warmpod_protocol::model::lambda::{FunctionCode, FunctionCodeLocation, FunctionConfiguration, UpdateFunctionCodeRequest};
+use warmpod_protocol::model::lambda::{
+    FunctionCode, FunctionCodeLocation, FunctionConfiguration, UpdateFunctionCodeRequest,
+};
 
 /// Where code is downloaded from, under the gateway's own paths.
 pub const DOWNLOAD_PATH: &str = "/_warmpod/code/";
@@ -43,7 +45,12 @@ impl StoredCode {
 
 impl Lambda {
     /// Takes in the code of a create or update. `used` is what the account has stored already, bytes.
-    pub async fn take_code(&self, caller: &Caller<'_>, code: FunctionCode, used: u64) -> Result<StoredCode, LambdaError> {
+    pub async fn take_code(
+        &self,
+        caller: &Caller<'_>,
+        code: FunctionCode,
+        used: u64,
+    ) -> Result<StoredCode, LambdaError> {
         if code.image_uri.is_some() {
             return Err(LambdaError::NotImplemented(
                 "Functions with PackageType Image are not implemented yet; upload the code as a zip".into(),
@@ -95,11 +102,13 @@ impl Lambda {
                 "Error occurred while GetObject. warmpod does not serve S3: start it with --upstream URL of an endpoint that does, or send the code as ZipFile.".into(),
             ));
         };
-        upstream.get_object(caller, bucket, key, version, self.config.code_size_unzipped).await.map_err(|error| match error {
-            crate::upstream::UpstreamError::S3 { code, message } => LambdaError::InvalidParameter(format!(
-                "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"
-            )),
-            other => LambdaError::InvalidParameter(format!("Error occurred while GetObject. {other}")),
+        upstream.get_object(caller, bucket, key, version, self.config.code_size_unzipped).await.map_err(|error| {
+            match error {
+                crate::upstream::UpstreamError::S3 { code, message } => LambdaError::InvalidParameter(format!(
+                    "Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}"
+                )),
+                other => LambdaError::InvalidParameter(format!("Error occurred while GetObject. {other}")),
+            }
         })
     }
 
@@ -145,7 +154,9 @@ impl Lambda {
         let functions = self.catalog.all();
         let wanted: std::collections::HashSet<_> = functions
             .iter()
-            .flat_map(|function| function.record.all_versions().filter_map(|version| version.digest()).collect::<Vec<_>>())
+            .flat_map(|function| {
+                function.record.all_versions().filter_map(|version| version.digest()).collect::<Vec<_>>()
+            })
             .chain(self.code_in_use())
             .collect();
         let blobs = self.blobs.clone();

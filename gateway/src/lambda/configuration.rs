@@ -21,13 +21,28 @@ pub type Variables = IndexMap<String, String>;
 
 /// Create and update are refused by AWS; here only with `LAMBDA_RUNTIME_VALIDATION=1`.
 const DEPRECATED: &[&str] = &[
-    "java8", "go1.x", "provided", "ruby2.5", "ruby2.7", "nodejs", "nodejs4.3", "nodejs6.10", "nodejs8.10", "nodejs10.x",
-    "nodejs12.x", "nodejs14.x", "python2.7", "python3.6", "python3.7", "dotnetcore1.0", "dotnetcore2.0", "dotnetcore2.1",
+    "java8",
+    "go1.x",
+    "provided",
+    "ruby2.5",
+    "ruby2.7",
+    "nodejs",
+    "nodejs4.3",
+    "nodejs6.10",
+    "nodejs8.10",
+    "nodejs10.x",
+    "nodejs12.x",
+    "nodejs14.x",
+    "python2.7",
+    "python3.6",
+    "python3.7",
+    "dotnetcore1.0",
+    "dotnetcore2.0",
+    "dotnetcore2.1",
     "dotnetcore3.1",
 ];
 /// Only in the newest model: accepted, and not in the list that the error prints.
-const NEWEST: &[&str] =
-    &["nodejs26.x", "python3.15", "ruby4.0", "java8.al2023", "java11.al2023", "java17.al2023"];
+const NEWEST: &[&str] = &["nodejs26.x", "python3.15", "ruby4.0", "java8.al2023", "java11.al2023", "java17.al2023"];
 
 pub fn check_runtime(runtime: Option<&str>, validate: bool) -> Result<(), LambdaError> {
     let Some(runtime) = runtime else { return Ok(()) };
@@ -163,10 +178,8 @@ fn apply(record: &mut FunctionRecord, request: &UpdateFunctionConfigurationReque
         configuration.tracing_config = Some(TracingConfigResponse { mode: tracing.mode.clone() });
     }
     if let Some(snap_start) = &request.snap_start {
-        configuration.snap_start = Some(SnapStartResponse {
-            apply_on: snap_start.apply_on.clone(),
-            optimization_status: Some("Off".into()),
-        });
+        configuration.snap_start =
+            Some(SnapStartResponse { apply_on: snap_start.apply_on.clone(), optimization_status: Some("Off".into()) });
     }
     configuration.logging_config =
         Some(logging(configuration.logging_config.as_ref(), request.logging_config.as_ref(), &name));

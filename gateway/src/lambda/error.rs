@@ -97,9 +97,11 @@ impl LambdaError {
             | Self::AliasNotFound(_)
             | Self::AliasToUpdateNotFound(_)
             | Self::ResourceNotFound(_) => &code::RESOURCE_NOT_FOUND,
-            Self::VersionInUse(_) | Self::FunctionExists(_) | Self::AliasExists(_) | Self::NotActive(_) | Self::UpdateInProgress(_) => {
-                &code::RESOURCE_CONFLICT
-            }
+            Self::VersionInUse(_)
+            | Self::FunctionExists(_)
+            | Self::AliasExists(_)
+            | Self::NotActive(_)
+            | Self::UpdateInProgress(_) => &code::RESOURCE_CONFLICT,
             Self::RevisionMismatch => &code::PRECONDITION_FAILED,
             Self::InvalidParameter(_) | Self::InvalidParameterUntyped(_) => &code::INVALID_PARAMETER_VALUE,
             Self::TooLarge(_) => &REQUEST_ENTITY_TOO_LARGE,

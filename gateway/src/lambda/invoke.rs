@@ -64,8 +64,14 @@ pub struct Call<'a> {
 
 pub enum Invoked {
     /// The function's answer; the group says which version ran.
-    Answered { answer: Answer, group: Arc<Group>, trace: Trace },
-    Accepted { trace: Trace },
+    Answered {
+        answer: Answer,
+        group: Arc<Group>,
+        trace: Trace,
+    },
+    Accepted {
+        trace: Trace,
+    },
     DryRun,
 }
 
@@ -165,7 +171,9 @@ impl Lambda {
     ) -> Result<Answer, LambdaError> {
         let explain = |error: Failed| error.explain(request, group);
         match group.try_lease().map_err(Failed::Lease).map_err(explain)? {
-            Ok(lease) => lease.invoke(request, &owned.meta(), payload).await.map_err(Failed::Invocation).map_err(explain),
+            Ok(lease) => {
+                lease.invoke(request, &owned.meta(), payload).await.map_err(Failed::Invocation).map_err(explain)
+            }
             Err(pending) => {
                 let running = self.tasks.spawn(run_cold(pending, request, owned, payload));
                 running.await.map_err(|error| LambdaError::Internal(error.into()))?.map_err(explain)
@@ -203,9 +211,9 @@ impl Failed {
 
 pub fn too_large(kind: InvocationType, length: usize) -> LambdaError {
     LambdaError::TooLarge(match kind {
-        InvocationType::Event => format!(
-            "{length} byte payload is too large for the Event invocation type (limit {MAX_ASYNCHRONOUS} bytes)"
-        ),
+        InvocationType::Event => {
+            format!("{length} byte payload is too large for the Event invocation type (limit {MAX_ASYNCHRONOUS} bytes)")
+        }
         _ => format!("Request must be smaller than {MAX_SYNCHRONOUS} bytes for the InvokeFunction operation"),
     })
 }
@@ -215,7 +223,8 @@ fn client_context(header: &str) -> Result<String, LambdaError> {
     if header.len() > MAX_CLIENT_CONTEXT {
         return Err(invalid("Client context must be no more than 3583 bytes."));
     }
-    let bytes = STANDARD.decode(header).map_err(|_| invalid("Client context must be a valid Base64-encoded JSON object."))?;
+    let bytes =
+        STANDARD.decode(header).map_err(|_| invalid("Client context must be a valid Base64-encoded JSON object."))?;
     String::from_utf8(bytes).map_err(|_| invalid("Client context must be a valid Base64-encoded JSON object."))
 }
 
@@ -257,7 +266,10 @@ fn check_json(payload: &[u8]) -> Result<(), LambdaError> {
         }
         Some(_) => {
             let character = String::from_utf8_lossy(rest).chars().next().unwrap_or_default();
-            format!("Unexpected character ('{character}' (code {})): expected a valid value ({VALUE})", character as u32)
+            format!(
+                "Unexpected character ('{character}' (code {})): expected a valid value ({VALUE})",
+                character as u32
+            )
         }
     };
     Err(LambdaError::InvalidRequestContent(format!(
@@ -348,8 +360,12 @@ mod tests {
 
     #[test]
     fn a_callers_root_comes_out_unchanged() {
-        let trace = Trace::of(Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1"));
-        assert_eq!(trace.full(), "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1");
+        let trace =
+            Trace::of(Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1"));
+        assert_eq!(
+            trace.full(),
+            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a:1"
+        );
         assert_eq!(trace.short(), "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1");
     }
 

@@ -103,7 +103,8 @@ impl Input<'_> {
         if self.body.len() <= DECODED_IN_PLACE {
             return rest_json::decode::<O>(&self.labels, self.query, self.headers, self.body);
         }
-        let (labels, query, headers, body) = (self.labels, self.query.map(str::to_owned), self.headers.clone(), self.body);
+        let (labels, query, headers, body) =
+            (self.labels, self.query.map(str::to_owned), self.headers.clone(), self.body);
         let decoded =
             tokio::task::spawn_blocking(move || rest_json::decode::<O>(&labels, query.as_deref(), &headers, body));
         decoded.await.map_err(|error| Fault::from(LambdaError::Internal(error.into())))?

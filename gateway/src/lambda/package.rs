@@ -95,7 +95,9 @@ fn plain(name: &str) -> Result<PathBuf, PackageError> {
         match component {
             Component::Normal(part) => path.push(part),
             Component::CurDir => {}
-            Component::RootDir | Component::ParentDir | Component::Prefix(_) => return Err(PackageError::NotAZip(None)),
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
+                return Err(PackageError::NotAZip(None));
+            }
         }
     }
     match path.as_os_str().is_empty() && !name.ends_with('/') {

@@ -260,7 +260,8 @@ async fn settle(lambda: &Arc<Lambda>, event: Event, next: Next) -> Option<Event>
         }
         Next::Again(document) => {
             if let Ok(document) = text(&document)
-                && let Err(error) = lambda.queue.store.submit(Write::UpdateEvent { request_id, document }).durable().await
+                && let Err(error) =
+                    lambda.queue.store.submit(Write::UpdateEvent { request_id, document }).durable().await
             {
                 tracing::error!(request = %event.request, %error, "an event's retry could not be stored");
             }

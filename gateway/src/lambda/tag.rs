@@ -31,7 +31,11 @@ pub async fn tag(lambda: &Arc<Lambda>, caller: &Caller<'_>, request: TagResource
     Ok(())
 }
 
-pub async fn untag(lambda: &Arc<Lambda>, caller: &Caller<'_>, request: UntagResourceRequest) -> Result<(), LambdaError> {
+pub async fn untag(
+    lambda: &Arc<Lambda>,
+    caller: &Caller<'_>,
+    request: UntagResourceRequest,
+) -> Result<(), LambdaError> {
     let arn = function_of(&request.resource, caller)?;
     let ((), change) = lambda.catalog.change(&arn, |function| {
         function.record.tags.retain(|key, _| !request.tag_keys.contains(key));

@@ -44,6 +44,7 @@ pub struct Identity {
 }
 
 /// Where functions reach this endpoint.
+#[derive(Clone)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
@@ -140,8 +141,7 @@ mod tests {
             region: "eu-west-1".into(),
             name: "f".into(),
         };
-        let identity =
-            Identity { log_stream: "s".into(), secret_access_key: "k".into(), session_token: "t".into() };
+        let identity = Identity { log_stream: "s".into(), secret_access_key: "k".into(), session_token: "t".into() };
         let list = variables(&function, &configuration, identity, endpoint);
         let map: HashMap<_, _> = list.iter().cloned().collect();
         assert_eq!(list.len(), map.len(), "each name once");

@@ -70,12 +70,24 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// `ahead`: nobody waits for this one.
-    Start { worker: WorkerId, class: ClassId, ahead: bool },
-    Claim { worker: WorkerId, group: GroupId },
+    Start {
+        worker: WorkerId,
+        class: ClassId,
+        ahead: bool,
+    },
+    Claim {
+        worker: WorkerId,
+        group: GroupId,
+    },
     /// Let the worker leave by itself, then make sure.
-    Stop { worker: WorkerId },
+    Stop {
+        worker: WorkerId,
+    },
     /// Tell everyone who waits for this group that it will not come.
-    FailWaiters { group: GroupId, reason: String },
+    FailWaiters {
+        group: GroupId,
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -113,13 +113,6 @@ impl Group {
         }
     }
 
-    pub async fn lease(self: &Arc<Self>) -> Result<Lease, LeaseError> {
-        match self.try_lease()? {
-            Ok(lease) => Ok(lease),
-            Err(pending) => pending.wait().await,
-        }
-    }
-
     fn lend(self: &Arc<Self>, environment: Environment, permit: Permit) -> Lease {
         Lease { environment: Some(environment), group: self.clone(), permit: Some(permit), begun: Instant::now() }
     }
@@ -133,12 +126,13 @@ impl Group {
     }
 
     fn release(&self, environment: Environment) {
+        // Told before its connection closes: the agent dials a new one at once, and that must find it released.
         let message = Message::Released(environment.worker);
-        drop(environment);
         if let Err(mpsc::error::TrySendError::Full(message)) = self.owner.try_send(message) {
             let owner = self.owner.clone();
             self.tasks.spawn(async move { owner.send(message).await.map_err(drop) });
         }
+        drop(environment);
     }
 
     fn tell_owner(&self) {

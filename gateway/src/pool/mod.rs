@@ -64,15 +64,8 @@ impl Pool {
         let (owner, inbox) = mpsc::channel(INBOX);
         let expected = Expected::default();
         let core = Core::new(settings, || WorkerId(Uuid::new_v4()));
-        let driver = Driver::new(
-            core,
-            engine.clone(),
-            key.clone(),
-            expected.clone(),
-            tasks.clone(),
-            stop_grace,
-            owner.clone(),
-        );
+        let driver =
+            Driver::new(core, engine.clone(), key.clone(), expected.clone(), tasks.clone(), stop_grace, owner.clone());
         tasks.spawn(driver.run(inbox, events));
         let stop = CancellationToken::new();
         let door = Door { key, owner: owner.clone(), tasks: tasks.clone(), stop: stop.clone(), expected };

@@ -30,7 +30,11 @@ pub enum StoreError {
     #[error("the store {path} was written by a newer warmpod; use that version, or another --data-dir")]
     Newer { path: PathBuf },
     #[error("the store {path} cannot be opened")]
-    Open { path: PathBuf, #[source] source: sqlx::Error },
+    Open {
+        path: PathBuf,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("the store cannot be written: is the disk full?")]
     Write(#[source] std::sync::Arc<sqlx::Error>),
     #[error("too many writes wait for the disk")]
@@ -124,14 +128,19 @@ impl Store {
 
 async fn load(connection: &mut SqliteConnection) -> Result<Loaded, sqlx::Error> {
     let mut fresh = [0; 32];
-    rustix::rand::getrandom(&mut fresh, rustix::rand::GetRandomFlags::empty()).map_err(|error| sqlx::Error::Io(error.into()))?;
+    rustix::rand::getrandom(&mut fresh, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| sqlx::Error::Io(error.into()))?;
     sqlx::query("INSERT INTO setting (name, value) VALUES ('installation_key', ?) ON CONFLICT DO NOTHING")
         .bind(&fresh[..])
         .execute(&mut *connection)
         .await?;
-    let key: Vec<u8> =
-        sqlx::query("SELECT value FROM setting WHERE name = 'installation_key'").fetch_one(&mut *connection).await?.try_get(0)?;
-    let key = InstallationKey::new(key.try_into().map_err(|_| sqlx::Error::Decode("installation_key is not 32 bytes".into()))?);
+    let key: Vec<u8> = sqlx::query("SELECT value FROM setting WHERE name = 'installation_key'")
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get(0)?;
+    let key = InstallationKey::new(
+        key.try_into().map_err(|_| sqlx::Error::Decode("installation_key is not 32 bytes".into()))?,
+    );
     let functions = sqlx::query("SELECT arn, document FROM function ORDER BY arn")
         .fetch_all(&mut *connection)
         .await?

@@ -49,7 +49,7 @@ pub(crate) fn put_up(name: &str, bridge: &str, network: (Ipv4Addr, u8)) -> io::R
     }
     let inside = Packets { family: ANY_INET, table: name };
     batch.push(inside.chain("input", "filter", INPUT, FILTER));
-    batch.push(inside.rule("input", Rule::new().link(CAME_BY, bridge, true).drop()));
+    batch.push(inside.rule("input", Rule::new().link(CAME_BY, bridge, true).not_established().drop()));
     batch.push(inside.chain("forward", "filter", FORWARD, FILTER));
     batch.push(inside.rule("forward", Rule::new().link(GOES_BY, bridge, true).not_established().drop()));
     let ipv4 = Packets { family: IPV4, table: name };

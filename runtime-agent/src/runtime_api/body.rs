@@ -8,6 +8,8 @@ use crate::buffer::Incoming;
 
 /// The longest line that says a chunk's size, and the longest trailer line, bytes.
 const MAX_LINE: usize = 8 * 1024;
+/// What is read at a time of a body whose length says nothing, bytes.
+const PIECE: usize = 64 * 1024;
 
 pub struct Body {
     kind: Kind,
@@ -52,11 +54,14 @@ impl Body {
         Body { kind, limit, oversized }
     }
 
-    /// Bytes that the next read should have room for.
+    /// Bytes that the next read should have room for: as many again as have come, since a length is only a promise.
     pub fn wanted(&self, incoming: &Incoming) -> usize {
         match &self.kind {
-            Kind::Whole(length) => length.saturating_sub(incoming.data().len()),
-            Kind::Dropped(_) | Kind::Chunks { .. } => 64 * 1024,
+            Kind::Whole(length) => {
+                let here = incoming.data().len();
+                length.saturating_sub(here).min(here.max(PIECE))
+            }
+            Kind::Dropped(_) | Kind::Chunks { .. } => PIECE,
         }
     }
 

@@ -104,6 +104,9 @@ impl Connection {
         if self.late {
             self.wait = Wait::Request;
         }
+        if self.ended {
+            return false;
+        }
         let want = self.current.as_ref().map_or(0, |(_, body)| body.wanted(&self.incoming));
         match self.incoming.fill(&self.socket, want) {
             Filled::Some => true,

@@ -20,6 +20,8 @@ use std::os::fd::OwnedFd;
 
 /// AWS's port, where the network is the worker's own.
 const PORT: u16 = 9001;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 /// More connections than any runtime and its extensions open. Further ones are closed at once.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -36,16 +38,16 @@ impl RuntimeApi {
         let listener = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         let port = if own_network { PORT } else { 0 };
         rustix::net::bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
-        rustix::net::listen(&listener, 128)?;
+        rustix::net::listen(&listener, BACKLOG)?;
         let address = SocketAddrV4::try_from(rustix::net::getsockname(&listener)?)?.to_string();
         Ok(RuntimeApi { listener, connections: Vec::new(), address })
     }
 
-    /// `AWS_LAMBDA_RUNTIME_API`.
     pub fn port(&self) -> u16 {
         self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(PORT)
     }
 
+    /// `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -64,8 +66,11 @@ impl RuntimeApi {
 
     /// Forgets all connections, those that were not accepted yet too: their processes are gone.
     pub fn reset(&mut self) {
-        while self.accept() {
+        for _ in 0..=BACKLOG {
             self.connections.clear();
+            if !self.accept() {
+                break;
+            }
         }
         self.connections.clear();
     }

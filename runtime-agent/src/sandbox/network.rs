@@ -4,6 +4,7 @@ use super::SandboxError;
 use crate::bridge;
 use crate::netlink::route::{Link, Route};
 use rustix::process::Pid;
+use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use warmpod_link::worker::Network;
@@ -17,6 +18,9 @@ pub(super) fn set_up(network: &Network) -> Result<(), SandboxError> {
             route.add_address(ethernet, Ipv4Addr::from(*address), *prefix)?;
             route.up(ethernet)?;
             route.add_default_route(Ipv4Addr::from(*router), ethernet)?;
+            // A connection that nobody has open any more keeps the namespace, and with it the link: not for minutes.
+            fs::write("/proc/sys/net/ipv4/tcp_orphan_retries", "1")?;
+            fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1")?;
         }
         Ok(())
     };

@@ -3,6 +3,7 @@
 
 use super::{Attachment, Command, Ended, ProcessId, Sandbox};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -25,6 +26,8 @@ fn try_out() -> Result<u8, String> {
     io::stdin().read_to_end(&mut bytes).map_err(|error| told(&error))?;
     let trial: Trial = postcard::from_bytes(&bytes).map_err(|error| told(&error))?;
     let mut sandbox = Sandbox::enter(trial.sandbox.as_ref()).map_err(|error| told(&error))?;
+    // Whoever tries this is gone: so is the trial. After the change of ids, which clears it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|errno| told(&errno))?;
     if let Some(shown) = &trial.attach {
         let what = Attachment { code: &shown.code, layers: &shown.layers, ephemeral_mib: shown.ephemeral_mib };
         sandbox.attach(&what).map_err(|error| told(&error))?;

@@ -14,6 +14,8 @@ use rustix::event::PollFlags;
 use uuid::Uuid;
 use warmpod_link::frame::Kind;
 
+/// How often a connection is read for the last time: enough for any answer.
+const LAST_READS: usize = 1024;
 /// A body that belongs to no claim is not kept.
 const NO_LIMIT_YET: u32 = 64 * 1024;
 
@@ -201,13 +203,21 @@ impl Worker {
         }
     }
 
-    /// Reads everything that a process which has ended left in its connections.
+    /// Reads what a process that has ended left in its connections. Bounded, since others may still be writing.
     pub(super) fn hear_out(&mut self) {
-        while self.api.accept() {}
+        for _ in 0..LAST_READS {
+            if !self.api.accept() {
+                break;
+            }
+        }
         let mut index = self.api.connections.len();
         while index > 0 {
             index -= 1;
-            while index < self.api.connections.len() && self.read_connection(index) {}
+            for _ in 0..LAST_READS {
+                if index >= self.api.connections.len() || !self.read_connection(index) {
+                    break;
+                }
+            }
         }
     }
 }

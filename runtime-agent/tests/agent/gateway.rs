@@ -35,6 +35,7 @@ pub struct Gateway {
     pub dropped: (u64, u64),
     pub idle: usize,
     pub init: Vec<InitReport>,
+    claim_failed: Option<String>,
 }
 
 /// The control connection with what was read of it.
@@ -110,6 +111,7 @@ impl Gateway {
             dropped: (0, 0),
             idle: 0,
             init: Vec::new(),
+            claim_failed: None,
         };
         gateway.welcome();
         gateway
@@ -172,6 +174,21 @@ impl Gateway {
         self.agent.id()
     }
 
+    /// How often the agent woke up while it said nothing for so long.
+    pub fn wakeups_in(&mut self, time: Duration) -> u64 {
+        let path = format!("/proc/{}/status", self.agent.id());
+        let count = || -> u64 {
+            let status = std::fs::read_to_string(&path).unwrap();
+            let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            switches.unwrap().trim().parse().unwrap()
+        };
+        let (before, socket) = (count(), &mut self.control.as_mut().unwrap().socket);
+        socket.set_read_timeout(Some(time)).unwrap();
+        assert!(socket.read(&mut [0]).is_err(), "the agent said something");
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        count() - before
+    }
+
     /// Waits for the agent to end by itself.
     pub fn agent_ends(&mut self) -> std::process::ExitStatus {
         let since = Instant::now();
@@ -202,6 +219,7 @@ impl Gateway {
                     self.dropped.0 += events;
                     self.dropped.1 += bytes;
                 }
+                Some(FromAgent::ClaimFailed { reason }) => self.claim_failed = Some(reason),
                 Some(FromAgent::Idle) => self.idle += 1,
                 Some(other) => panic!("while waiting for {what}: {other:?}"),
                 None => panic!("the agent left before {what}; log:\n{}", self.log_text()),
@@ -218,6 +236,12 @@ impl Gateway {
         self.wait_for_warm();
         self.send(&ToAgent::Claim(Box::new(claim)));
         self.next_init()
+    }
+
+    /// The reason why the agent cannot carry out its claim.
+    pub fn claim_fails(&mut self) -> String {
+        self.read_until("ClaimFailed", |gateway| gateway.claim_failed.is_some());
+        self.claim_failed.take().unwrap()
     }
 
     pub fn next_init(&mut self) -> InitReport {

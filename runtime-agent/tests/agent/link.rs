@@ -140,6 +140,7 @@ fn a_worker_that_is_told_to_leave_ends_its_processes_and_sends_its_log() {
 fn a_second_claim_ends_the_worker() {
     let (mut gateway, code) = environment(LONG);
     gateway.send(&ToAgent::Claim(Box::new(claim(code.path(), "y"))));
+    assert_eq!(gateway.claim_fails(), "the worker is an environment already");
     assert!(!gateway.agent_ends().success());
 }
 
@@ -196,4 +197,22 @@ fn a_gateway_that_never_says_welcome_is_no_gateway() {
     let silent: UnixStream = listener.accept().unwrap().0;
     assert!(!gateway.agent_ends().success());
     drop(silent);
+}
+
+#[test]
+fn an_agent_that_has_nothing_to_do_sleeps() {
+    const TIME: Duration = Duration::from_millis(500);
+    let (mut silent, mut client) = Silent::ready(|_| {});
+    silent.gateway.log_with("INIT_START");
+    assert!(silent.gateway.wakeups_in(TIME) <= 10, "idle");
+    let request = silent.gateway.begin(b"", &InvokeMeta::default());
+    silent.gateway.log_with("START RequestId");
+    let event = client.response();
+    // It looks at the memory of a function that takes long, every 20 ms.
+    assert!(silent.gateway.wakeups_in(TIME) <= 100, "a long invocation");
+    client.post(&event, "response", "", b"");
+    silent.gateway.answer(request);
+    client.ask_next();
+    silent.gateway.log_with("REPORT");
+    assert!(silent.gateway.wakeups_in(TIME) <= 10, "after an invocation");
 }

@@ -50,10 +50,8 @@ fn warm_invocations_of_python_with_the_agents_system_calls() {
     invoke_many(&mut gateway, 200, Duration::ZERO);
     println!("agent: {} KiB resident", resident(gateway.agent_pid()));
     println!("warm invocation: p50 {} us", median(invoke_many(&mut gateway, ROUNDS, Duration::from_micros(100))));
-    let strace = Command::new("strace")
-        .args(["-o", "/tmp/st.txt", "-r", "-p", &gateway.agent_pid().to_string()])
-        .stderr(Stdio::piped())
-        .spawn();
+    let strace =
+        Command::new("strace").args(["-c", "-p", &gateway.agent_pid().to_string()]).stderr(Stdio::piped()).spawn();
     let Ok(strace) = strace else { return println!("no strace: system calls are not counted") };
     // Until it is attached.
     invoke_many(&mut gateway, 500, Duration::ZERO);

@@ -149,3 +149,13 @@ def handler(event, context):
     assert_eq!(gateway.invoke(b"300").json()["errorType"], "Runtime.OutOfMemory");
     assert_eq!(gateway.invoke(b"1").text(), "null");
 }
+
+#[test]
+fn a_claim_that_cannot_be_carried_out_ends_the_worker() {
+    let (mut gateway, _code, mut claim) = worker(RuntimeSpec::Provided, &[("bootstrap", ECHO)]);
+    claim.code = warmpod_link::control::Code::Directory("/etc".into());
+    gateway.wait_for_warm();
+    gateway.send(&warmpod_link::ToAgent::Claim(Box::new(claim)));
+    assert!(gateway.claim_fails().contains("/etc"));
+    assert!(!gateway.agent_ends().success());
+}

@@ -65,14 +65,14 @@ pub enum LocalError {
 }
 
 /// Which network workers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum NetworkChoice {
-    /// The best that there is.
+    /// A network of their own where that can be had, else the machine's
     #[default]
     Automatic,
-    /// Loopback only: functions reach the gateway and nothing else.
+    /// Loopback only: functions reach this endpoint and nothing else
     Loopback,
-    /// The machine's.
+    /// The machine's, as far as Landlock lets them
     Host,
 }
 
@@ -189,7 +189,7 @@ impl LocalEngine {
 
     /// Whether functions share the machine's loopback, so that nothing needs to be passed on.
     pub fn shares_loopback(&self) -> bool {
-        matches!(self.shared.machine.network, machine::Reach::Host(_))
+        matches!(self.shared.machine.network, Reach::Host(_))
     }
 
     /// Opens the socket by which agents pass on what functions send to the endpoint on their own loopback.
@@ -438,4 +438,4 @@ fn report(machine: &Machine, required: bool) -> Result<(), LocalError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -61,3 +61,6 @@ impl std::fmt::Display for Bridge {
         write!(f, "bridge {}, {}/{BRIDGE_PREFIX}", self.name, self.network)
     }
 }
+
+#[cfg(test)]
+mod tests;

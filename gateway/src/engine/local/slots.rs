@@ -30,7 +30,7 @@ impl Slot {
     }
 
     /// The slot whose ids begin at `first_id`.
-    fn of_ids(first_id: u32) -> Option<Slot> {
+    pub(super) fn of_ids(first_id: u32) -> Option<Slot> {
         let number = u16::try_from(first_id.checked_sub(FIRST_ID)? / IDS).ok()?;
         (number < COUNT).then_some(Slot(number))
     }
@@ -43,6 +43,12 @@ impl Slot {
             ("0", Ok(first_id), "65536") => Slot::of_ids(first_id),
             _ => None,
         }
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
     }
 }
 

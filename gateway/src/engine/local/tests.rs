@@ -13,13 +13,13 @@ use warmpod_link::control::{Hello, decode};
 use warmpod_link::worker::{Layers, Network};
 
 /// One installation: a data directory with its lock held, as by a gateway.
-struct Installation {
+pub(crate) struct Installation {
     folder: TempDir,
     lock: File,
 }
 
 impl Installation {
-    fn new() -> Installation {
+    pub(crate) fn new() -> Installation {
         let folder = TempDir::new_in("/var/tmp").expect("a temporary folder can be made");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let lock = File::create(folder.path().join("lock")).expect("it is ours");
@@ -27,7 +27,7 @@ impl Installation {
         Installation { folder, lock }
     }
 
-    fn config(&self) -> LocalConfig {
+    pub(crate) fn config(&self) -> LocalConfig {
         LocalConfig {
             agent: agent(),
             runtimes_dir: self.folder.path().join("runtimes"),
@@ -48,7 +48,7 @@ impl Installation {
         }
     }
 
-    async fn engine(&self) -> (LocalEngine, mpsc::Receiver<EngineEvent>) {
+    pub(super) async fn engine(&self) -> (LocalEngine, mpsc::Receiver<EngineEvent>) {
         let (events, receiver) = mpsc::channel(16);
         (LocalEngine::new(self.config(), events).await.expect("the engine starts"), receiver)
     }
