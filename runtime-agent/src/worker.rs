@@ -26,10 +26,11 @@ use crate::{journal, memory};
 use invocation::Invocation;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use wait::{Ready, timespec};
+use wait::{Ready, Seldom, timespec};
 use warmpod_link::WorkerSpec;
 use warmpod_link::control::{Claim, Code, FromAgent, Held, ToAgent};
 use warmpod_link::worker::Network;
@@ -43,6 +44,7 @@ pub struct Worker {
     api: RuntimeApi,
     /// Only where the worker has a loopback of its own.
     relay: Option<Relay>,
+    seldom: Seldom,
     runtime: Runtime,
     log: Log,
     memory: memory::Watch,
@@ -75,12 +77,17 @@ impl Worker {
         }
         let relay = own_network.then(Relay::listen).transpose().map_err(AgentError::step("listen for the endpoint"))?;
         let log = Log::new().map_err(AgentError::step("make the log's pipes"))?;
+        let pipes = log.pipes().into_iter().flatten();
+        let others = [api.listener.as_fd(), sandbox.events()].into_iter();
+        let seldom = Seldom::of(pipes.chain(others).chain(relay.as_ref().and_then(Relay::listener)))
+            .map_err(|errno| AgentError::step("watch its descriptors")(errno.into()))?;
         let runtime = Runtime::prepare(spec.runtime, api.address(), &mut sandbox, &log);
         Ok(Worker {
             gateway,
             sandbox,
             api,
             relay,
+            seldom,
             runtime,
             log,
             memory: memory::Watch::default(),

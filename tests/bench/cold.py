@@ -177,9 +177,13 @@ def rows(python, samples):
     bare = [interpreter_alone(python) for _ in range(few)]
 
     p50 = {key: statistics.median(values) for key, values in found.items()}
+
+    def generic(what, name, goal):
+        return at_most(what, p50["generic", name], goal, "ms", spread(found["generic", name]))
+
     table = [
-        at_most("cold from a generic worker, Python", p50["generic", "plain"], 5, "ms", spread(found["generic", "plain"])),
-        at_most("… that makes a boto3 client at import", p50["generic", "boto3"], 25, "ms", spread(found["generic", "boto3"])),
+        generic("cold from a generic worker, Python", "plain", 5),
+        generic("… that makes a boto3 client at import", "boto3", 25),
         Row("… Rust", f"{p50['generic', 'rust']:.1f} ms", spread(found["generic", "rust"])),
     ]
     for name, what in ("plain", "Python"), ("boto3", "Python, boto3 client at import"), ("rust", "Rust"):

@@ -31,7 +31,8 @@ def free_port():
 
 def load(url, connections=1, seconds=None, requests=None, event=EVENT, pid=None, timeout=180):
     """One run of the load generator; it fails at the first wrong answer."""
-    command = [tools.PROGRAMS / "load", "--url", url, "--connections", str(connections), "--body", json.dumps(event, separators=(",", ":"))]
+    command = [tools.PROGRAMS / "load", "--url", url, "--connections", str(connections)]
+    command += ["--body", json.dumps(event, separators=(",", ":"))]
     command += ["--seconds", str(seconds)] if seconds else ["--requests", str(requests or connections)]
     command += ["--tree", str(pid)] if pid else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
@@ -228,7 +229,7 @@ class ServerlessOffline(Subject):
         with contextlib.suppress(FileExistsError):
             (pathlib.Path(code) / "node_modules").symlink_to(modules)
         command = [program, "offline", "start", "--host", "127.0.0.1", "--httpPort", ports[0]]
-        command += ["--lambdaPort", ports[1], "--albPort", ports[2], "--noPrependStageInUrl", "--reloadHandler=false"]
+        command += ["--lambdaPort", ports[1], "--albPort", ports[2], "--noPrependStageInUrl"]
         folder = pathlib.Path(python.executable).parent
         environment = os.environ | {
             "PATH": f"{folder}:{os.environ['PATH']}",

@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -44,9 +43,10 @@ def cargo_environment():
 
 
 def cargo_lambda():
-    program = REPOSITORY / "target" / "venv" / "bin" / "cargo-lambda"
+    programs = REPOSITORY / "target" / "venv" / "bin"
+    program = programs / "cargo-lambda"
     if not program.exists():
-        _run(f"pip install {CARGO_LAMBDA}", [sys.executable, "-m", "pip", "install", "--quiet", CARGO_LAMBDA])
+        _run(f"pip install {CARGO_LAMBDA}", [str(programs / "python"), "-m", "pip", "install", "--quiet", CARGO_LAMBDA])
     return program
 
 
@@ -62,8 +62,8 @@ def serverless():
     program = folder / "node_modules" / ".bin" / "serverless"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder, *SERVERLESS]
-        _run(f"npm install {' '.join(SERVERLESS)}", command)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", *SERVERLESS]
+        _run(f"npm install {' '.join(SERVERLESS)}", command, cwd=folder)
     return program
 
 

@@ -101,7 +101,7 @@ def python(ours: tuple[str, int], emulator, serverless, rounds, seconds):
         servers = {"warmpod": ours, serverless.name: (serverless.url, serverless.pid)}
         found = interleave(servers, [1, 8, 32], max(1, rounds // 2), seconds)
         for count in 1, 8, 32:
-            what = f"warm, Python echo, {count} connections: throughput"
+            what = f"warm, Python echo, {count} connection{'s' * (count > 1)}: throughput"
             rows.append(compare(what, found, count, serverless.name, "per_second", 1.0))
         figures += slices("Python echo", found)
     else:

@@ -129,6 +129,10 @@ impl Lambda {
             longest: timeout + Duration::from_millis(INIT_TIMEOUT_MS.into()) + ANSWER_GRACE,
             claim: Box::new(move || claim.make()),
             logs: Box::new(move |events| {
+                // Nearly always nobody looks, and lines come with every invocation.
+                if !tracing::enabled!(target: "warmpod::function", tracing::Level::DEBUG) {
+                    return;
+                }
                 for event in events {
                     let line = String::from_utf8_lossy(&event.line);
                     let line: String = line.trim_end().chars().take(truncate).collect();

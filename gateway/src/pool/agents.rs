@@ -157,6 +157,14 @@ async fn read_messages(
     stop: CancellationToken,
 ) {
     loop {
+        if received.is_empty() {
+            // Agents are many and mostly silent: room for a message is made when one comes.
+            received = BytesMut::new();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = reader.readable() => {}
+            }
+        }
         let message = tokio::select! {
             () = stop.cancelled() => return,
             message = read_message::<FromAgent>(&mut reader, &mut received) => message,

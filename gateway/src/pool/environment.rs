@@ -17,8 +17,8 @@ use warmpod_link::{LinkError, WorkerId};
 
 /// Payloads up to this size are copied behind the head and leave in one write; longer ones follow by themselves.
 const COPIED: usize = 16 * 1024;
-/// Buffers that grew beyond this are given back when the environment is idle.
-const KEPT: usize = 64 * 1024;
+/// A buffer that grew beyond this is given back when the environment is idle.
+const KEPT: usize = 4 * 1024;
 
 thread_local! {
     static EVENT_LOOP: Cell<usize> = const { Cell::new(0) };
@@ -69,6 +69,7 @@ pub enum Lost {
 impl Environment {
     pub fn new(worker: WorkerId, socket: UnixStream, received: BytesMut) -> Self {
         let (sending, payload) = (BytesMut::new(), Bytes::new());
+        let received = if received.is_empty() { BytesMut::new() } else { received };
         Self { worker, socket, home: event_loop(), sending, payload, received, running: None }
     }
 
@@ -132,9 +133,8 @@ impl Environment {
         frame.advance(HEAD);
         let tail = frame.split_to(usize::from(head.meta)).freeze();
         self.running = None;
-        if self.received.capacity() > KEPT {
-            self.received = BytesMut::from(&self.received[..]);
-        }
+        // Idle environments are many: they keep no room for an answer.
+        self.received = BytesMut::from(&self.received[..]);
         if self.sending.capacity() > KEPT {
             self.sending = BytesMut::new();
         }

@@ -98,7 +98,21 @@ pub enum InitOutcome {
 pub struct LogEvent {
     /// Milliseconds since the epoch.
     pub time_ms: u64,
+    #[serde(with = "bytes")]
     pub line: Vec<u8>,
+}
+
+/// Bytes in one piece: serde takes a vector for a sequence and would visit each of its elements. The same on the wire.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(<[u8]>::to_vec)
+    }
 }
 
 /// Turns a generic worker into an environment.

@@ -94,6 +94,12 @@ fn header(out: &mut Vec<u8>, name: &str, value: &str) {
     }
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    out.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+    let start = out.len();
+    out.extend_from_slice(value.as_bytes());
+    for byte in &mut out[start..] {
+        if matches!(*byte, b'\r' | b'\n' | 0) {
+            *byte = b' ';
+        }
+    }
     out.extend_from_slice(b"\r\n");
 }

@@ -4,9 +4,9 @@ use super::Worker;
 use crate::clock::{Moment, Now};
 use crate::gateway::Watch;
 use crate::relay::Relay;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// What poll found, by who waits for it.
@@ -24,6 +24,24 @@ pub(super) struct Ready {
     pub relay: bool,
     /// Two for each of its pairs.
     pub relayed: Vec<PollFlags>,
+}
+
+/// Descriptors that last as long as the worker and are seldom ready, behind one that is ready when any of them is. Poll
+/// asks every descriptor that it is given, twice for each invocation.
+pub(super) struct Seldom {
+    any: OwnedFd,
+    count: usize,
+}
+
+impl Seldom {
+    pub(super) fn of<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>) -> rustix::io::Result<Seldom> {
+        let mut seldom = Seldom { any: epoll::create(epoll::CreateFlags::CLOEXEC)?, count: 0 };
+        for descriptor in descriptors {
+            epoll::add(&seldom.any, descriptor, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            seldom.count += 1;
+        }
+        Ok(seldom)
+    }
 }
 
 /// The set of descriptors of one wait.
@@ -47,18 +65,22 @@ impl<'a> Watched<'a> {
 
 impl Worker {
     pub(super) fn wait(&self) -> rustix::io::Result<Ready> {
-        let mut watched = Watched(Vec::with_capacity(8 + self.api.connections.len()));
+        let mut watched = Watched(Vec::with_capacity(10 + self.api.connections.len()));
         let log = self.log.pipes().map(|pipe| watched.add(pipe, PollFlags::IN));
-        let control = watched.add_link(self.gateway.control());
-        let invocation = watched.add_link(self.gateway.invocation());
         let listener = watched.add(Some(self.api.listener.as_fd()), PollFlags::IN);
         let exits = watched.add(Some(self.sandbox.events()), PollFlags::IN);
+        let relay = watched.add(self.relay.as_ref().and_then(Relay::listener), PollFlags::IN);
+        let seldom = watched.0.len();
+        // One that must not be looked at now would be ready all the time: then each is asked for itself.
+        let together = seldom == self.seldom.count;
+        let any = together.then(|| watched.add(Some(self.seldom.any.as_fd()), PollFlags::IN)).flatten();
+        let control = watched.add_link(self.gateway.control());
+        let invocation = watched.add_link(self.gateway.invocation());
         let channel = watched.add(self.runtime.channel(), PollFlags::IN);
         let first = watched.0.len();
         for connection in &self.api.connections {
             watched.add(Some(connection.as_fd()), connection.interest());
         }
-        let relay = watched.add(self.relay.as_ref().and_then(Relay::listener), PollFlags::IN);
         let first_relayed = watched.0.len();
         for pair in self.relay.iter().flat_map(|relay| &relay.pairs) {
             for (socket, flags) in pair.watched() {
@@ -66,9 +88,9 @@ impl Worker {
             }
         }
         let timeout = self.deadline().map(|at| timespec(at.since(Now::read().at)));
-        match poll(&mut watched.0, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        ask(&mut watched.0[if together { seldom } else { 0 }..], timeout.as_ref())?;
+        if !watched.found(any).is_empty() {
+            ask(&mut watched.0[..seldom], Some(&timespec(Duration::ZERO)))?;
         }
         Ok(Ready {
             log: log.map(|at| !watched.found(at).is_empty()),
@@ -90,6 +112,13 @@ impl Worker {
             .into_iter()
             .flatten()
             .min()
+    }
+}
+
+fn ask(descriptors: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> rustix::io::Result<()> {
+    match poll(descriptors, timeout) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 
