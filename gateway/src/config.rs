@@ -7,6 +7,7 @@
 pub mod localstack;
 pub mod reference;
 
+use crate::engine::local::NetworkChoice;
 use clap::{Args, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,12 @@ pub struct ServeArgs {
     /// Refuse functions whose exact runtime version is not installed, instead of running them on the nearest one
     #[arg(long, env = "WARMPOD_EXACT_RUNTIMES")]
     pub exact_runtimes: bool,
+    /// Network of the functions
+    #[arg(long, env = "WARMPOD_NETWORK", value_enum, default_value_t)]
+    pub network: NetworkChoice,
+    /// Hold functions to AWS's share of a CPU (one for each 1,769 MB) even where others leave theirs unused
+    #[arg(long, env = "WARMPOD_CPU_QUOTA")]
+    pub cpu_quota: bool,
     /// Generic workers that wait ready for each runtime in use
     #[arg(long, env = "WARMPOD_GENERIC_WORKERS", value_name = "N", default_value_t = 1)]
     pub generic_workers: usize,
@@ -112,6 +119,8 @@ pub struct Config {
     pub runtimes_dir: PathBuf,
     pub require_isolation: bool,
     pub exact_runtimes: bool,
+    pub network: NetworkChoice,
+    pub cpu_quota: bool,
     pub generic_workers: usize,
     pub event_loops: usize,
     pub max_connections: usize,
@@ -182,6 +191,8 @@ impl Config {
             runtimes_dir: args.runtimes_dir.unwrap_or_else(|| beside("runtimes")),
             require_isolation: args.require_isolation,
             exact_runtimes: args.exact_runtimes,
+            network: args.network,
+            cpu_quota: args.cpu_quota,
             generic_workers: args.generic_workers,
             event_loops: args.event_loops.unwrap_or(cores / 2).max(1),
             max_connections: args.max_connections,

@@ -7,7 +7,7 @@
 
 use crate::config::{Config, EngineKind, ServeArgs, Variables};
 use crate::engine::Engine;
-use crate::engine::local::{LocalConfig, LocalEngine, NetworkChoice, run_dir};
+use crate::engine::local::{LocalConfig, LocalEngine, run_dir};
 use crate::http::{self, Gateway, Listening};
 use crate::lambda::variables::Endpoint;
 use crate::lambda::{self, Lambda, Parts};
@@ -148,10 +148,10 @@ pub(crate) fn local_config(config: &Config, address: SocketAddr) -> LocalConfig 
         orphan_timeout: config.orphan_timeout,
         require_isolation: config.require_isolation,
         exact_runtimes: config.exact_runtimes,
-        network: NetworkChoice::Automatic,
+        network: config.network,
         host_ports,
         cgroups: true,
-        cpu_quota: false,
+        cpu_quota: config.cpu_quota,
         dns: config.lambda.dns,
         hosts: Vec::new(),
         path: config.path.clone(),

@@ -65,14 +65,15 @@ pub enum LocalError {
 }
 
 /// Which network workers get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum NetworkChoice {
-    /// The best that there is.
+    /// As root a network of their own with a way out, else the machine's within limits
     #[default]
+    #[value(name = "auto")]
     Automatic,
-    /// Loopback only: functions reach the gateway and nothing else.
+    /// A network of their own with no way out: functions reach the gateway and nothing else
     Loopback,
-    /// The machine's.
+    /// The machine's network, TCP to some ports
     Host,
 }
 
@@ -189,7 +190,7 @@ impl LocalEngine {
 
     /// Whether functions share the machine's loopback, so that nothing needs to be passed on.
     pub fn shares_loopback(&self) -> bool {
-        matches!(self.shared.machine.network, machine::Reach::Host(_))
+        matches!(self.shared.machine.network, Reach::Host(_))
     }
 
     /// Opens the socket by which agents pass on what functions send to the endpoint on their own loopback.

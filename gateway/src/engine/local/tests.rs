@@ -15,7 +15,7 @@ use warmpod_link::worker::{Layers, Network};
 /// One installation: a data directory with its lock held, as by a gateway.
 pub(crate) struct Installation {
     folder: TempDir,
-    lock: File,
+    _lock: File,
 }
 
 impl Installation {
@@ -24,7 +24,7 @@ impl Installation {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let lock = File::create(folder.path().join("lock")).expect("it is ours");
         flock(&lock, FlockOperation::LockExclusive).expect("nobody else has it");
-        Installation { folder, lock }
+        Installation { folder, _lock: lock }
     }
 
     pub(crate) fn config(&self) -> LocalConfig {
