@@ -41,7 +41,8 @@ class Gateway:
     def start(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(OWN_VARIABLES)}
         environment |= {"WARMPOD_LOG": "info,warmpod=debug", "NO_COLOR": "1"} | self.env
-        command = [*self.prefix, self.dist / "warmpod", "serve", "--listen", self.listen, "--data-dir", self.data]
+        command = [*self.prefix, self.dist / "warmpod", "serve", "--data-dir", self.data]
+        command += ["--listen", self.listen] if self.listen else []
         self.process = subprocess.Popen(
             [str(part) for part in (*command, *self.flags)],
             env=environment,
@@ -122,16 +123,15 @@ def running(data=None, *flags, **options):
     try:
         gateway = Gateway(data, *flags, **options)
         yield gateway
-    except BaseException:
-        if gateway is not None:
-            print("--- gateway's log\n" + gateway.said())
-        raise
     finally:
         if gateway is not None and gateway.process.poll() is None:
             try:
                 gateway.stop()
             except subprocess.TimeoutExpired:
                 gateway.kill()
+        if gateway is not None:
+            # pytest shows it when the test fails.
+            print("--- gateway's log\n" + gateway.said())
         if own:
             shutil.rmtree(data, ignore_errors=True)
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import time
 
 
 def stat(pid):
@@ -63,10 +64,24 @@ def leftovers(data):
     return found
 
 
-def links():
-    """Names of the machine's network links."""
-    shown = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=False).stdout
-    return {line.split()[0].split("@")[0] for line in shown.splitlines() if line.strip()}
+def links(data):
+    """A gateway's network links: its bridge and what hangs on it."""
+    bridge = f"wp{installation(data)}"
+    shown = subprocess.run(["ip", "-brief", "link", "show", "master", bridge], capture_output=True, text=True, check=False).stdout
+    hanging = {line.split()[0].split("@")[0] for line in shown.splitlines() if line.strip()}
+    return hanging | ({bridge} if exists(bridge) else set())
+
+
+def exists(link):
+    return os.path.exists(f"/sys/class/net/{link}")
+
+
+def wait_until_gone(data, processes, its_links, seconds=15):
+    """Waits until nothing of a gateway is on the machine any more: these processes, these links, files, cgroups, mounts."""
+    deadline = time.monotonic() + seconds
+    while there := [*alive(processes), *filter(exists, its_links), *leftovers(data)]:
+        assert time.monotonic() < deadline, f"still there after {seconds} s: {there}"
+        time.sleep(0.05)
 
 
 def resident(pid):

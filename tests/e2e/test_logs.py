@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from functions import ECHO, PYTHON, good, invoke
+from functions import ECHO, PYTHON, good, invoke, until
 
 
 def test_lines_of_a_cold_and_of_a_warm_start(client, function):
@@ -126,8 +126,6 @@ def test_lines_reach_the_gateways_log(gateway, client, function):
     mark = len(gateway.log)
     each = function("def handler(e, c): print('a line for the gateway')\n")
     good(invoke(client, each, tail=False))
-    from functions import until
-
     until(lambda: "a line for the gateway" in gateway.said(mark), "the line in the gateway's log")
 
 
@@ -167,3 +165,12 @@ def test_a_very_long_line_is_survived(client, function, size):
     answer = invoke(client, function(f"def handler(e, c):\n    print('y' * {size})\n    print('after')\n    return 1\n", Timeout=20))
     assert good(answer) == 1
     assert "after\n" in answer.log
+
+
+def test_a_print_of_several_words_is_one_event(gateway, client, function):
+    """Python's client writes each word by itself."""
+    mark = len(gateway.log)
+    each = function("import time\ndef handler(e, c):\n    for n in range(200): print('word', n, 'end')\n")
+    good(invoke(client, each, tail=False))
+    until(lambda: "word 199 end" in gateway.said(mark), "the last line in the gateway's log")
+    assert len([line for line in gateway.log[mark:] if "DEBUG word " in line and " end function=" in line]) == 200

@@ -251,3 +251,11 @@ def test_deleting_a_function_takes_its_versions_and_aliases_with_it(client, vers
     for qualifier in ("1", "live", "$LATEST"):
         with refused("ResourceNotFoundException", 404):
             client.invoke(FunctionName=versions, Qualifier=qualifier)
+
+
+def test_an_alias_is_invoked_in_each_form_of_its_arn(client, function):
+    each = function(ECHO)
+    client.publish_version(FunctionName=each)
+    client.create_alias(FunctionName=each, Name="live", FunctionVersion="1")
+    for form in (f"{arn(each)}:live", f"000000000000:function:{each}:live"):
+        assert invoke(client, form, 1).version == "1"

@@ -12,8 +12,9 @@ use super::Lambda;
 use super::catalog::{Failure, Function, FunctionId, FunctionRecord, LATEST, Prepared, VersionRecord};
 use super::error::LambdaError;
 use super::package;
-use super::variables::{Identity, variables};
+use super::variables::{Endpoint, Identity, variables};
 use crate::engine::{Limits, MemoryMib, StartError, WorkerTemplate};
+use crate::pool::identity::InstallationKey;
 use crate::pool::{Group, GroupSpec};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -106,7 +107,9 @@ impl Lambda {
             generation: version.generation,
         };
         let claim = ClaimMaker {
-            lambda: self.clone(),
+            key: self.key.clone(),
+            endpoint: self.endpoint.clone().filter(|_| self.config.inject_endpoint),
+            max_response: self.config.response_size,
             function: function.record.id.clone(),
             configuration: configuration.clone(),
             environment: environment.clone(),
@@ -243,9 +246,11 @@ pub fn runtime_version_config(runtime: &str, region: &str) -> Option<RuntimeVers
     Some(RuntimeVersionConfig { runtime_version_arn: Some(arn), error: None })
 }
 
-/// Makes the claim of one more environment.
+/// Makes the claim of one more environment. Holds no [`Lambda`]: that holds the groups, which hold these.
 struct ClaimMaker {
-    lambda: Arc<Lambda>,
+    key: InstallationKey,
+    endpoint: Option<Endpoint>,
+    max_response: u32,
     function: FunctionId,
     configuration: FunctionConfiguration,
     environment: EnvironmentId,
@@ -265,8 +270,8 @@ impl ClaimMaker {
         let own_group = logging.log_group.as_deref() != Some(&format!("/aws/lambda/{}", self.function.name));
         let name = if own_group { self.function.name.as_str() } else { "" };
         let log_stream = format!("{date}/{name}[{version}]{}", id.simple());
-        let secret = self.lambda.key.sign_text(b"secret access key", &log_stream);
-        let token = self.lambda.key.sign_text(b"session token", &log_stream);
+        let secret = self.key.sign_text(b"secret access key", &log_stream);
+        let token = self.key.sign_text(b"session token", &log_stream);
         let hex = |bytes: &[u8]| {
             bytes.iter().fold(String::new(), |mut text, byte| {
                 let _ = write!(text, "{byte:02x}");
@@ -274,7 +279,6 @@ impl ClaimMaker {
             })
         };
         let identity = Identity { log_stream, secret_access_key: hex(&secret.0[..20]), session_token: hex(&token.0) };
-        let endpoint = self.lambda.endpoint.as_ref().filter(|_| self.lambda.config.inject_endpoint);
         let runtime = configuration.runtime.as_deref().unwrap_or_default();
         Claim {
             environment: self.environment.clone(),
@@ -286,8 +290,8 @@ impl ClaimMaker {
             timeout_ms: u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX),
             ephemeral_mib: self.ephemeral.0,
             init_timeout_ms: INIT_TIMEOUT_MS,
-            max_response: self.lambda.config.response_size,
-            variables: variables(&self.function, configuration, identity, endpoint),
+            max_response: self.max_response,
+            variables: variables(&self.function, configuration, identity, self.endpoint.as_ref()),
             code: self.code.clone(),
             layers: Vec::new(),
             log_format: match logging.log_format.as_deref() {

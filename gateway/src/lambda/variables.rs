@@ -44,6 +44,7 @@ pub struct Identity {
 }
 
 /// Where functions reach this endpoint.
+#[derive(Clone)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,

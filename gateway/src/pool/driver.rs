@@ -49,6 +49,8 @@ struct Worker {
     group: Option<Arc<Group>>,
     /// Init is over: the connection, once there, goes to the shelf.
     ready: bool,
+    /// It was told to leave: a connection that it still offers is nobody's.
+    leaving: bool,
 }
 
 pub struct Driver {
@@ -229,7 +231,7 @@ impl Driver {
         self.engine.adopt(worker, pid);
         self.workers.insert(
             worker,
-            Worker { outbox: Some(outbox), connection: None, group: group.clone(), ready: group.is_some() },
+            Worker { outbox: Some(outbox), connection: None, group: group.clone(), ready: group.is_some(), leaving: false },
         );
         let group = match lost {
             // No such group: the core has it stopped.
@@ -282,7 +284,7 @@ impl Driver {
     /// Puts a ready worker's connection on its group's shelf.
     fn serve(&mut self, worker: WorkerId) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
-        if !known.ready {
+        if !known.ready || known.leaving {
             return;
         }
         let (Some(group), Some(environment)) = (known.group.clone(), known.connection.take()) else { return };
@@ -361,7 +363,10 @@ impl Driver {
     fn end(&mut self, worker: WorkerId) {
         self.withdraw(worker);
         self.expected.spend(worker);
-        let outbox = self.workers.get(&worker).and_then(|known| known.outbox.clone());
+        let outbox = self.workers.get_mut(&worker).and_then(|known| {
+            known.leaving = true;
+            known.outbox.clone()
+        });
         let (engine, own, grace) = (self.engine.clone(), self.own.clone(), self.stop_grace);
         self.tasks.spawn(async move {
             let grace = match outbox {

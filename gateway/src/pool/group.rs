@@ -133,12 +133,13 @@ impl Group {
     }
 
     fn release(&self, environment: Environment) {
+        // Told before its connection closes: the agent dials a new one at once, and that must find it released.
         let message = Message::Released(environment.worker);
-        drop(environment);
         if let Err(mpsc::error::TrySendError::Full(message)) = self.owner.try_send(message) {
             let owner = self.owner.clone();
             self.tasks.spawn(async move { owner.send(message).await.map_err(drop) });
         }
+        drop(environment);
     }
 
     fn tell_owner(&self) {

@@ -13,7 +13,7 @@ pub const MAX_EVENT: usize = 256 * 1024;
 /// The longest packet in bytes: a longer write comes as several.
 pub const PACKET: usize = 4096;
 /// How long an unfinished line waits for its end.
-const HOLD: Duration = Duration::from_millis(1);
+const HOLD: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 pub struct Output {

@@ -1,7 +1,7 @@
 # A Python interpreter that waits for a function: everything that is the same for all functions is done before the claim.
 #
-# Says "warm" on descriptor 3, and reads the claim there, a message each. Whatever the imports and the practice client leave behind is put back at the claim, so that a
-# function finds the interpreter as a fresh start would leave it, but for modules that it would import anyway.
+# Says "warm" on descriptor 3, and reads the claim there, a message each. A function finds the interpreter as a fresh
+# start would leave it, but that the client and the SDK are imported; what their import alone does stays with them.
 
 
 def warm(library, interpreter):
@@ -90,21 +90,17 @@ def warm(library, interpreter):
         os.chdir(claim["directory"])
         time.tzset()
         sys.path[:] = path_at_start
-        for name in ("random", "tempfile"):
-            module = sys.modules.get(name)
-            if name == "random" and module:
-                module.seed()
-            elif module:
-                module.tempdir = None
+        if "random" in sys.modules:
+            sys.modules["random"].seed()
+        if "tempfile" in sys.modules:
+            # Where it is depends on the environment.
+            sys.modules["tempfile"].tempdir = None
         # These two are read when the client is imported.
         if "AWS_LAMBDA_LOG_FORMAT" in os.environ or "AWS_LAMBDA_LOG_LEVEL" in os.environ:
             del sys.modules["awslambdaric.bootstrap"], sys.modules["awslambdaric"].bootstrap
 
-    filters = list(sys.modules["warnings"].filters) if "warnings" in sys.modules else None
     sys.path[:] = library + [folder for folder in path_at_start if folder not in library]
     prepare()
-    if filters is not None:
-        sys.modules["warnings"].filters[:] = filters
     gc.collect()
     os.environ.clear()
     os.environ.update(at_start)

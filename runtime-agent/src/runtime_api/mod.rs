@@ -43,11 +43,11 @@ impl RuntimeApi {
         Ok(RuntimeApi { listener, connections: Vec::new(), address })
     }
 
-    /// `AWS_LAMBDA_RUNTIME_API`.
     pub fn port(&self) -> u16 {
         self.address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(PORT)
     }
 
+    /// `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> &str {
         &self.address
     }

@@ -64,7 +64,6 @@ def probe():
         'umask': os.umask(0o22),
         'signals': [str(signal.getsignal(number)) for number in range(1, 32)],
         'blocked': [str(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-        'warnings': [str(each) for each in warnings.filters],
         'handlers': [type(handler).__name__ for handler in logging.getLogger().handlers],
         'level': logging.getLogger().level,
         'threads': threading.active_count(),
@@ -92,6 +91,7 @@ def handler(event, context):
     seen['client'] = [client.meta.region_name, client.meta.endpoint_url, sorted(dir(client))]
     seen['paths of models'] = boto3.DEFAULT_SESSION._loader.search_paths
     # These grow with imports: by now both have imported the same.
+    seen['warnings'] = sorted(str(each) for each in warnings.filters)
     seen['atexit'] = atexit._ncallbacks()
     seen['importers'] = sorted(sys.path_importer_cache)
     seen['meta_path'] = sorted(getattr(finder, '__name__', type(finder).__name__) for finder in sys.meta_path)
