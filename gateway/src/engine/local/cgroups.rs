@@ -5,12 +5,14 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>, <https://docs.kernel.org/admin-guide/cgroup-v1/>
 
 mod mounts;
+mod unified;
 
 use super::super::Limits;
 use mounts::{Hierarchy, hierarchies};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use unified::Unified;
 use warmpod_link::WorkerId;
 
 /// What a worker's own processes need beside the function's memory: the agent, page tables, pipes. MiB.
@@ -72,33 +74,9 @@ impl Cgroups {
     }
 
     fn open_unified(hierarchy: &Hierarchy, name: &str) -> Result<Cgroups, String> {
-        let own = hierarchy.own();
-        let mut leaf = None;
-        let parent = match enable_controllers(&own) {
-            Ok(()) => own,
-            // A cgroup with processes cannot share out what it has. If they are all ours, we go one down.
-            Err(_) if only_self(&own) => {
-                let below = own.join(format!("{name}-gateway"));
-                make_folder(&below)
-                    .and_then(|()| fs::write(below.join("cgroup.procs"), "0"))
-                    .and_then(|()| enable_controllers(&own))
-                    .map_err(|error| format!("{}: {error}", below.display()))?;
-                leaf = Some(below);
-                own
-            }
-            Err(error) => {
-                let root = hierarchy.mount_point().to_owned();
-                enable_controllers(&root).map_err(|_| format!("{}: {error}", own.display()))?;
-                root
-            }
-        };
-        let folder = parent.join(name);
-        make_folder(&folder)
-            .and_then(|()| enable_controllers(&folder))
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let enabled = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
-        let controllers = enabled.split_whitespace().map(str::to_owned).collect();
-        Ok(Cgroups { unified: true, folders: vec![folder], leaf, controllers })
+        let place = Unified::find(hierarchy, name)?;
+        let controllers = place.controllers();
+        Ok(Cgroups { unified: true, folders: vec![place.folder], leaf: place.leaf, controllers })
     }
 
     /// In words: the version and the controllers.
@@ -175,12 +153,8 @@ impl Cgroups {
 
     /// Takes this process out of the cgroups that are about to be removed, once no worker is left.
     pub(super) fn leave(&self) {
-        let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) else { return };
-        if let Some(own) = leaf.parent() {
-            // As at the start, the other way round: a cgroup that shares out what it has cannot have processes.
-            let _ = fs::remove_dir(folder);
-            let _ = fs::write(own.join("cgroup.subtree_control"), "-memory -pids -cpu");
-            let _ = fs::write(own.join("cgroup.procs"), "0");
+        if let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) {
+            unified::leave(leaf, folder);
         }
     }
 }
@@ -200,20 +174,6 @@ fn write_if_there(file: &Path, value: &str) -> io::Result<()> {
         }
         other => other,
     }
-}
-
-fn enable_controllers(folder: &Path) -> io::Result<()> {
-    let offered = fs::read_to_string(folder.join("cgroup.controllers"))?;
-    for controller in ["memory", "pids", "cpu"] {
-        if offered.split_whitespace().any(|name| name == controller) {
-            fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn only_self(folder: &Path) -> bool {
-    processes(folder) == [std::process::id()]
 }
 
 fn processes(folder: &Path) -> Vec<u32> {
