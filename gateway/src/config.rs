@@ -76,15 +76,15 @@ pub struct ServeArgs {
     /// Folder of the runtime interface clients [default: runtimes beside this program]
     #[arg(long, env = "WARMPOD_RUNTIMES_DIR", value_name = "DIR")]
     pub runtimes_dir: Option<PathBuf>,
+    /// The network of functions on the local engine
+    #[arg(long, env = "WARMPOD_NETWORK", value_enum, default_value_t = NetworkChoice::Automatic)]
+    pub network: NetworkChoice,
     /// Refuse to start where a layer of isolation is missing
     #[arg(long, env = "WARMPOD_REQUIRE_ISOLATION")]
     pub require_isolation: bool,
     /// Refuse functions whose exact runtime version is not installed, instead of running them on the nearest one
     #[arg(long, env = "WARMPOD_EXACT_RUNTIMES")]
     pub exact_runtimes: bool,
-    /// Network of the functions
-    #[arg(long, env = "WARMPOD_NETWORK", value_enum, default_value_t)]
-    pub network: NetworkChoice,
     /// Hold functions to AWS's share of a CPU (one for each 1,769 MB) even where others leave theirs unused
     #[arg(long, env = "WARMPOD_CPU_QUOTA")]
     pub cpu_quota: bool,
@@ -117,9 +117,9 @@ pub struct Config {
     pub upstream: Option<http::Uri>,
     pub agent: PathBuf,
     pub runtimes_dir: PathBuf,
+    pub network: NetworkChoice,
     pub require_isolation: bool,
     pub exact_runtimes: bool,
-    pub network: NetworkChoice,
     pub cpu_quota: bool,
     pub generic_workers: usize,
     pub event_loops: usize,
@@ -189,9 +189,9 @@ impl Config {
             upstream: args.upstream,
             agent: args.agent.unwrap_or_else(|| beside("warmpod-agent")),
             runtimes_dir: args.runtimes_dir.unwrap_or_else(|| beside("runtimes")),
+            network: args.network,
             require_isolation: args.require_isolation,
             exact_runtimes: args.exact_runtimes,
-            network: args.network,
             cpu_quota: args.cpu_quota,
             generic_workers: args.generic_workers,
             event_loops: args.event_loops.unwrap_or(cores / 2).max(1),

@@ -113,13 +113,6 @@ impl Group {
         }
     }
 
-    pub async fn lease(self: &Arc<Self>) -> Result<Lease, LeaseError> {
-        match self.try_lease()? {
-            Ok(lease) => Ok(lease),
-            Err(pending) => pending.wait().await,
-        }
-    }
-
     fn lend(self: &Arc<Self>, environment: Environment, permit: Permit) -> Lease {
         Lease { environment: Some(environment), group: self.clone(), permit: Some(permit), begun: Instant::now() }
     }

@@ -76,17 +76,14 @@ impl AccountLimits {
         self.limit
     }
 
-    pub fn minimum_unreserved(&self) -> u32 {
-        self.minimum_unreserved
-    }
-
     /// What the reservations leave for everyone else.
     pub fn unreserved(&self) -> u32 {
         self.limit.saturating_sub(self.reserved_sum.load(Ordering::Acquire))
     }
 
     /// Invocations that run now.
-    pub fn running(&self) -> u32 {
+    #[cfg(test)]
+    fn running(&self) -> u32 {
         self.running.load(Ordering::Acquire)
     }
 }

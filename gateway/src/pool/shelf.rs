@@ -100,10 +100,6 @@ impl<E> Shelf<E> {
         inside.waiters.len()
     }
 
-    pub fn idle(&self) -> usize {
-        self.lock().idle.len()
-    }
-
     /// Takes away what has been idle since before `cutoff`.
     pub fn expire(&self, cutoff: Instant) -> Vec<E> {
         let mut inside = self.lock();

@@ -67,13 +67,12 @@ pub enum LocalError {
 /// Which network workers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum NetworkChoice {
-    /// As root a network of their own with a way out, else the machine's within limits
+    /// A network of their own where that can be had, else the machine's
     #[default]
-    #[value(name = "auto")]
     Automatic,
-    /// A network of their own with no way out: functions reach the gateway and nothing else
+    /// Loopback only: functions reach this endpoint and nothing else
     Loopback,
-    /// The machine's network, TCP to some ports
+    /// The machine's, as far as Landlock lets them
     Host,
 }
 
