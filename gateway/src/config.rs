@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Refuse functions whose exact runtime version is not installed, instead of running them on the nearest one
     #[arg(long, env = "WARMPOD_EXACT_RUNTIMES")]
     pub exact_runtimes: bool,
+    /// Hold functions to AWS's share of a CPU (one for each 1,769 MB) even where others leave theirs unused
+    #[arg(long, env = "WARMPOD_CPU_QUOTA")]
+    pub cpu_quota: bool,
     /// Generic workers that wait ready for each runtime in use
     #[arg(long, env = "WARMPOD_GENERIC_WORKERS", value_name = "N", default_value_t = 1)]
     pub generic_workers: usize,
@@ -117,6 +120,7 @@ pub struct Config {
     pub network: NetworkChoice,
     pub require_isolation: bool,
     pub exact_runtimes: bool,
+    pub cpu_quota: bool,
     pub generic_workers: usize,
     pub event_loops: usize,
     pub max_connections: usize,
@@ -188,6 +192,7 @@ impl Config {
             network: args.network,
             require_isolation: args.require_isolation,
             exact_runtimes: args.exact_runtimes,
+            cpu_quota: args.cpu_quota,
             generic_workers: args.generic_workers,
             event_loops: args.event_loops.unwrap_or(cores / 2).max(1),
             max_connections: args.max_connections,

@@ -63,7 +63,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             let mark = if finding.on { "ok" } else { "--" };
-            writeln!(f, "{mark}  {}: {}", finding.layer, finding.detail)?;
+            match finding.detail.as_str() {
+                same if same == finding.layer => writeln!(f, "{mark}  {same}")?,
+                detail => writeln!(f, "{mark}  {}: {detail}", finding.layer)?,
+            }
             if let Some(advice) = finding.advice {
                 writeln!(f, "      {advice}")?;
             }

@@ -152,7 +152,7 @@ pub(crate) fn local_config(config: &Config, address: SocketAddr) -> LocalConfig 
         network: config.network,
         host_ports,
         cgroups: true,
-        cpu_quota: false,
+        cpu_quota: config.cpu_quota,
         dns: config.lambda.dns,
         hosts: Vec::new(),
         path: config.path.clone(),

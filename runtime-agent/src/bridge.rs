@@ -6,6 +6,7 @@
 
 mod addresses;
 mod forwarding;
+mod iptables;
 
 use crate::netlink::firewall;
 use crate::netlink::route::{Link, Route};
@@ -48,6 +49,7 @@ fn put_up(spec: &BridgeSpec) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(at("the bridge"))?,
     }
+    iptables::let_through(&spec.name);
     let router = Ipv4Addr::from(u32::from(network) + 1);
     match route.add_address(index(&spec.name)?, router, BRIDGE_PREFIX) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -63,6 +65,7 @@ pub(crate) fn take_down(spec: &BridgeSpec) {
     if let Ok(route) = Route::open() {
         let _ = route.remove(&spec.name);
     }
+    iptables::take_back(&spec.name);
     let _ = firewall::take_down(&spec.name);
     if let Ok(forwarding) = forwarding {
         forwarding.switch_off_after_the_last();

@@ -231,7 +231,13 @@ impl Driver {
         self.engine.adopt(worker, pid);
         self.workers.insert(
             worker,
-            Worker { outbox: Some(outbox), connection: None, group: group.clone(), ready: group.is_some(), leaving: false },
+            Worker {
+                outbox: Some(outbox),
+                connection: None,
+                group: group.clone(),
+                ready: group.is_some(),
+                leaving: false,
+            },
         );
         let group = match lost {
             // No such group: the core has it stopped.

@@ -148,3 +148,24 @@ fn a_program_that_is_not_there_is_an_error_with_its_errno() {
         assert!(error.contains("/var/task/bootstrap") && error.contains("No such file"), "{error}");
     }
 }
+
+/// Languages whose runtimes make the most unusual system calls, where they are installed.
+#[test]
+fn the_machines_other_runtimes_work_in_it() {
+    for &user in User::all() {
+        for (program, arguments) in [
+            (
+                "/usr/bin/node",
+                ["-e", "new (require('worker_threads').Worker)('0', {eval: true}).on('exit', () => console.log('up'))"],
+            ),
+            ("/usr/bin/java", ["-Xmx64m", "-version"]),
+        ] {
+            if !std::path::Path::new(program).exists() {
+                continue;
+            }
+            let output = Sandbox::of(user).command(&[program, arguments[0], arguments[1]]).expect("it can be made");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && !text.is_empty(), "{user:?} {program}: {:?} {text}", output.status);
+        }
+    }
+}

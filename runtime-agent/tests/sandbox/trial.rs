@@ -73,6 +73,10 @@ impl Sandbox {
         let base = 0x7000_0000 + 65536 * (std::process::id() % 1024 + NEXT.fetch_add(1, Ordering::Relaxed));
         let mut read_only: Vec<PathBuf> =
             ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache"].iter().map(PathBuf::from).collect();
+        // Debian's Java keeps its settings there.
+        let of_etc = std::fs::read_dir("/etc").into_iter().flatten().flatten();
+        let settings = of_etc.filter(|entry| entry.file_name().to_string_lossy().starts_with("java"));
+        read_only.extend(settings.map(|entry| entry.path()).chain(["/etc/alternatives".into()]));
         if !PYTHON.prefix.starts_with("/usr") {
             read_only.push(PYTHON.prefix.clone());
         }

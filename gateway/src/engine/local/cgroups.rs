@@ -5,12 +5,14 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>, <https://docs.kernel.org/admin-guide/cgroup-v1/>
 
 mod mounts;
+mod unified;
 
 use super::super::Limits;
 use mounts::{Hierarchy, hierarchies};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use unified::Unified;
 use warmpod_link::WorkerId;
 
 /// What a worker's own processes need beside the function's memory: the agent, page tables, pipes. MiB.
@@ -27,26 +29,36 @@ pub(super) struct Cgroups {
     folders: Vec<PathBuf>,
     /// Where the gateway had to go so that its own cgroup may have children (v2).
     leaf: Option<PathBuf>,
+    /// Folders of earlier gateways that were started in other cgroups. Workers of theirs may be left in them.
+    earlier: Vec<PathBuf>,
     controllers: Vec<String>,
 }
 
 impl Cgroups {
-    /// Makes the installation's folders. The error says what is in the way.
-    pub(super) fn open(installation: &str) -> Result<Cgroups, String> {
+    /// Makes the installation's folders. `record` is a file that outlives a gateway that is killed; it holds where they
+    /// are. The error says what is in the way.
+    pub(super) fn open(installation: &str, record: &Path) -> Result<Cgroups, String> {
         let found = hierarchies(
             &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
             &fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
         );
         let name = format!("warmpod-{installation}");
         let unified = found.iter().find(|hierarchy| hierarchy.unified && hierarchy.offers("memory"));
-        match unified {
+        let mut this = match unified {
             Some(hierarchy) => Cgroups::open_unified(hierarchy, &name),
             None => Cgroups::open_separate(&found, &name),
-        }
+        }?;
+        let known = fs::read_to_string(record).unwrap_or_default();
+        let current = this.leftovers();
+        this.earlier = known.lines().map(PathBuf::from).filter(|folder| !current.contains(folder)).collect();
+        let all: String = this.leftovers().iter().map(|folder| format!("{}\n", folder.display())).collect();
+        fs::write(record, all).map_err(|error| format!("{}: {error}", record.display()))?;
+        Ok(this)
     }
 
     fn open_separate(found: &[Hierarchy], name: &str) -> Result<Cgroups, String> {
-        let mut this = Cgroups { unified: false, folders: Vec::new(), leaf: None, controllers: Vec::new() };
+        let mut this =
+            Cgroups { unified: false, folders: Vec::new(), leaf: None, earlier: Vec::new(), controllers: Vec::new() };
         let mut problems = Vec::new();
         for controller in ["memory", "pids", "cpu"] {
             let Some(hierarchy) = found.iter().find(|hierarchy| !hierarchy.unified && hierarchy.offers(controller))
@@ -72,33 +84,9 @@ impl Cgroups {
     }
 
     fn open_unified(hierarchy: &Hierarchy, name: &str) -> Result<Cgroups, String> {
-        let own = hierarchy.own();
-        let mut leaf = None;
-        let parent = match enable_controllers(&own) {
-            Ok(()) => own,
-            // A cgroup with processes cannot share out what it has. If they are all ours, we go one down.
-            Err(_) if only_self(&own) => {
-                let below = own.join(format!("{name}-gateway"));
-                make_folder(&below)
-                    .and_then(|()| fs::write(below.join("cgroup.procs"), "0"))
-                    .and_then(|()| enable_controllers(&own))
-                    .map_err(|error| format!("{}: {error}", below.display()))?;
-                leaf = Some(below);
-                own
-            }
-            Err(error) => {
-                let root = hierarchy.mount_point().to_owned();
-                enable_controllers(&root).map_err(|_| format!("{}: {error}", own.display()))?;
-                root
-            }
-        };
-        let folder = parent.join(name);
-        make_folder(&folder)
-            .and_then(|()| enable_controllers(&folder))
-            .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let enabled = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
-        let controllers = enabled.split_whitespace().map(str::to_owned).collect();
-        Ok(Cgroups { unified: true, folders: vec![folder], leaf, controllers })
+        let place = Unified::find(hierarchy, name)?;
+        let controllers = place.controllers();
+        Ok(Cgroups { unified: true, folders: vec![place.folder], leaf: place.leaf, earlier: Vec::new(), controllers })
     }
 
     /// In words: the version and the controllers.
@@ -112,13 +100,13 @@ impl Cgroups {
 
     /// Everything to remove in the end, inner folders first.
     pub(super) fn leftovers(&self) -> Vec<PathBuf> {
-        self.folders.iter().chain(&self.leaf).cloned().collect()
+        self.folders.iter().chain(&self.leaf).chain(&self.earlier).cloned().collect()
     }
 
     /// Makes a worker's folders, with what does not depend on its function. One that is started ahead of anybody leaves
     /// the CPU to those that somebody waits for.
     pub(super) fn make(&self, worker: WorkerId, ahead: bool) -> io::Result<Vec<PathBuf>> {
-        let folders = self.of(worker);
+        let folders: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(worker.to_string())).collect();
         for folder in &folders {
             make_folder(folder)?;
             write_if_there(&folder.join("pids.max"), &PROCESSES.to_string())?;
@@ -130,8 +118,10 @@ impl Cgroups {
         Ok(folders)
     }
 
-    fn of(&self, worker: WorkerId) -> Vec<PathBuf> {
-        self.folders.iter().map(|folder| folder.join(worker.to_string())).collect()
+    /// A worker's folders, wherever they are.
+    fn of(&self, worker: WorkerId) -> impl Iterator<Item = PathBuf> {
+        let name = worker.to_string();
+        self.folders.iter().chain(&self.earlier).map(move |folder| folder.join(&name)).filter(|folder| folder.exists())
     }
 
     /// Writes the limits of the function that a worker is about to be bound to. Memory is a backstop, since the files in
@@ -147,6 +137,7 @@ impl Cgroups {
             write_if_there(&folder.join("memory.max"), &bytes)?;
             write_if_there(&folder.join("memory.swap.max"), "0")?;
             write_if_there(&folder.join("memory.limit_in_bytes"), &bytes)?;
+            write_if_there(&folder.join("memory.memsw.limit_in_bytes"), &bytes)?;
             write_if_there(&folder.join("cpu.weight"), &weight.clamp(1, 10_000).to_string())?;
             write_if_there(&folder.join("cpu.shares"), &shares.clamp(2, 262_144).to_string())?;
             if quota {
@@ -159,28 +150,25 @@ impl Cgroups {
 
     /// The worker's processes, the agent too.
     pub(super) fn processes(&self, worker: WorkerId) -> Vec<u32> {
-        self.of(worker).first().map(|folder| processes(folder)).unwrap_or_default()
+        self.of(worker).next().map(|folder| processes(&folder)).unwrap_or_default()
     }
 
     /// Removes a worker's folders; false while processes are in them.
     pub(super) fn remove(&self, worker: WorkerId) -> bool {
-        self.of(worker).iter().all(|folder| is_gone(fs::remove_dir(folder)))
+        self.of(worker).all(|folder| is_gone(fs::remove_dir(folder)))
     }
 
     /// Workers that have a folder: after a start, those of an earlier gateway.
     pub(super) fn workers(&self) -> Vec<WorkerId> {
-        let entries = self.folders.first().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten();
+        let places = self.folders.iter().chain(&self.earlier);
+        let entries = places.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(WorkerId)).collect()
     }
 
     /// Takes this process out of the cgroups that are about to be removed, once no worker is left.
     pub(super) fn leave(&self) {
-        let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) else { return };
-        if let Some(own) = leaf.parent() {
-            // As at the start, the other way round: a cgroup that shares out what it has cannot have processes.
-            let _ = fs::remove_dir(folder);
-            let _ = fs::write(own.join("cgroup.subtree_control"), "-memory -pids -cpu");
-            let _ = fs::write(own.join("cgroup.procs"), "0");
+        if let (Some(leaf), Some(folder)) = (&self.leaf, self.folders.first()) {
+            unified::leave(leaf, folder);
         }
     }
 }
@@ -200,20 +188,6 @@ fn write_if_there(file: &Path, value: &str) -> io::Result<()> {
         }
         other => other,
     }
-}
-
-fn enable_controllers(folder: &Path) -> io::Result<()> {
-    let offered = fs::read_to_string(folder.join("cgroup.controllers"))?;
-    for controller in ["memory", "pids", "cpu"] {
-        if offered.split_whitespace().any(|name| name == controller) {
-            fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn only_self(folder: &Path) -> bool {
-    processes(folder) == [std::process::id()]
 }
 
 fn processes(folder: &Path) -> Vec<u32> {

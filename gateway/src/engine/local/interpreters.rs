@@ -218,7 +218,13 @@ mod tests {
             client: format!("/runtimes/python/3.{minor}").into(),
         };
         let pythons = minors.iter().map(|minor| (*minor, python(*minor))).collect();
-        Interpreters { pythons, clientless: BTreeSet::from([14]), runtimes_dir: "/runtimes".into(), exact, said: Mutex::default() }
+        Interpreters {
+            pythons,
+            clientless: BTreeSet::from([14]),
+            runtimes_dir: "/runtimes".into(),
+            exact,
+            ..Interpreters::default()
+        }
     }
 
     fn minor_for(interpreters: &Interpreters, runtime: &str) -> Option<u8> {

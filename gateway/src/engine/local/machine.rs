@@ -113,7 +113,10 @@ impl Machine {
         let mut findings = Vec::new();
         let layers = examine_layers(agent, &mut findings).await?;
         let (network, bridge) = examine_network(config, installation, layers, &mut findings).await?;
-        let cgroups = if config.cgroups { Cgroups::open(installation) } else { Err("switched off".to_owned()) };
+        let cgroups = match config.cgroups {
+            true => Cgroups::open(installation, &config.run_dir.join("cgroups")),
+            false => Err("switched off".to_owned()),
+        };
         for controller in ["memory", "pids", "cpu"] {
             findings.push(controller_finding(controller, cgroups.as_ref()));
         }

@@ -15,7 +15,7 @@ use warmpod_link::worker::{Layers, Network};
 /// One installation: a data directory with its lock held, as by a gateway.
 pub(crate) struct Installation {
     folder: TempDir,
-    lock: File,
+    _lock: File,
 }
 
 impl Installation {
@@ -24,7 +24,7 @@ impl Installation {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let lock = File::create(folder.path().join("lock")).expect("it is ours");
         flock(&lock, FlockOperation::LockExclusive).expect("nobody else has it");
-        Installation { folder, lock }
+        Installation { folder, _lock: lock }
     }
 
     pub(crate) fn config(&self) -> LocalConfig {
@@ -161,6 +161,23 @@ async fn a_worker_of_an_earlier_gateway_is_adopted_and_can_be_stopped() {
     assert_eq!(worker, order.worker);
     second.close().await;
     assert!(!installation.folder.path().join("run").exists());
+}
+
+#[test]
+fn cgroups_of_a_gateway_that_was_started_elsewhere_are_remembered() {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    let (record, worker) = (folder.path().join("record"), WorkerId(Uuid::new_v4()));
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir_all(elsewhere.join(worker.to_string())).expect("it is ours");
+    fs::write(&record, format!("{}\n", elsewhere.display())).expect("it is ours");
+    let name = format!("test-{}", std::process::id());
+    let Ok(cgroups) = Cgroups::open(&name, &record) else { return };
+    assert!(cgroups.leftovers().contains(&elsewhere));
+    assert_eq!(cgroups.workers(), [worker]);
+    assert!(cgroups.remove(worker));
+    assert!(!elsewhere.join(worker.to_string()).exists());
+    cgroups.leave();
+    cgroups.leftovers().iter().for_each(|folder| drop(fs::remove_dir(folder)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

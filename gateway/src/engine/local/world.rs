@@ -43,7 +43,10 @@ const HOSTS: &str = "127.0.0.1 localhost localhost.localdomain sandbox sandbox.l
                      ::1 localhost6 localhost6.localdomain6\n";
 
 pub(super) fn system() -> Vec<Bind> {
-    SYSTEM.iter().map(same).collect()
+    // Debian's Java keeps its settings in /etc/java-17-openjdk and the like.
+    let of_etc = std::fs::read_dir("/etc").into_iter().flatten().flatten();
+    let java = of_etc.filter(|entry| entry.file_name().to_string_lossy().starts_with("java"));
+    SYSTEM.iter().map(same).chain(java.map(|entry| same(entry.path()))).collect()
 }
 
 /// What a runtime needs beside the system.
