@@ -68,8 +68,10 @@ enum Refused {
     Closed,
     #[error("an agent speaks version {0} of the link; this gateway speaks {VERSION}")]
     Version(u16),
-    #[error("worker {0} showed a credential that is not its own, or a token that was used before")]
+    #[error("worker {0} showed a credential that is not its own")]
     Credential(WorkerId),
+    #[error("worker {0} is not expected (any more) and was told to leave")]
+    Unexpected(WorkerId),
     #[error("no hello within {} seconds", HELLO_TIMEOUT.as_secs())]
     Late,
 }
@@ -109,11 +111,14 @@ impl Door {
         }
         let worker = hello.worker;
         let known = same(&hello.credential, &self.key.secret(worker));
-        let first = !known
-            && hello.channel == Channel::Control
-            && same(&hello.credential, &self.key.token(worker))
-            && self.expected.spend(worker);
-        if !known && !first {
+        let begins = !known && hello.channel == Channel::Control && same(&hello.credential, &self.key.token(worker));
+        if begins && !self.expected.spend(worker) {
+            // Started by a gateway that was killed before it could welcome it, or not wanted any more: nobody will ever
+            // expect it, so it need not wait until it is an orphan.
+            socket.write_all(&control::encode(&ToAgent::Shutdown)?).await?;
+            return Err(Refused::Unexpected(worker));
+        }
+        if !known && !begins {
             return Err(Refused::Credential(worker));
         }
         match hello.channel {
