@@ -111,9 +111,14 @@ class Gateway(Subject):
         address = self.wait_until(lambda: re.search(r"serves http://(\S+)", self.last_lines()))
         self.address = address.group(1)
         self.connection = http.client.HTTPConnection(self.address, timeout=120)
+        self.called = time.monotonic()
 
     def call(self, method, path, body=None):
-        """Status, headers, body; on one connection that is kept."""
+        """Status, headers, body; on one connection that is kept while it is in use."""
+        if time.monotonic() - self.called > 10:
+            # The gateway closes what is idle for half a minute; the next request opens it again.
+            self.connection.close()
+        self.called = time.monotonic()
         self.connection.request(method, path, body)
         answer = self.connection.getresponse()
         return answer.status, answer.headers, answer.read()
