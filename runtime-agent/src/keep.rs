@@ -35,7 +35,7 @@ fn keep() -> io::Result<()> {
         return Ok(());
     }
     for cgroup in &spec.cgroups {
-        remove_cgroup(cgroup);
+        remove_cgroup(cgroup)?;
     }
     if let Some(bridge) = &spec.bridge {
         crate::bridge::take_down(bridge);
@@ -77,12 +77,24 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// A cgroup has files that cannot be removed, and folders that must be, inner ones first.
-fn remove_cgroup(folder: &Path) {
+/// Removes a cgroup and those below it. A process lets go of its lock before it leaves its cgroup, so the last ones may
+/// still be on their way out.
+fn remove_cgroup(folder: &Path) -> io::Result<()> {
+    for _ in 0..PATIENCE_TENTHS {
+        if try_remove(folder) {
+            return Ok(());
+        }
+        poll(&mut [], Some(&TENTH))?;
+    }
+    Ok(())
+}
+
+/// A cgroup has files that cannot be removed, and folders that must be, inner ones first. True when it is gone.
+fn try_remove(folder: &Path) -> bool {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_cgroup(&entry.path());
+            try_remove(&entry.path());
         }
     }
-    let _ = fs::remove_dir(folder);
+    fs::remove_dir(folder).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
 }
