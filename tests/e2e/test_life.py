@@ -210,8 +210,14 @@ def test_an_environment_that_is_busy_over_kill_9_is_found_again(own):
     own.start()
     until(lambda: "adopted=true" in own.said(), "the worker dials in", 15)
     client = own.client()
+
+    def from_the_old_one():
+        # Two at a time: one alone could always meet the environment that was started meanwhile.
+        calls = [Calling(lambda: good(invoke(client, function, 0.3))) for _ in range(2)]
+        return next((answer for answer in [call.done() for call in calls] if answer["born"] == was["born"]), None)
+
     # It takes the next call when the one that was cut off has ended.
-    now = until(lambda: (answer := good(invoke(client, function)))["born"] == was["born"] and answer, "it serves again", 15)
+    now = until(from_the_old_one, "it serves again", 15)
     assert now["n"] >= 3
 
 
