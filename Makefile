@@ -63,7 +63,10 @@ wire: $(VENV)/.requirements
 	CARGO_PROFILE=$(PROFILE) $(PYTEST) tests/wire tests/structure
 
 e2e: dist $(VENV)/.requirements
-	$(PYTEST) -rs -n 4 --dist worksteal --timeout 180 tests/e2e
+	@# What fails beside three others on two cores is run once more by itself, and said to be: times are real here.
+	$(PYTEST) -rs -n 4 --dist worksteal --timeout 180 tests/e2e || { \
+	  echo 'FLAKY OR BROKEN: what failed runs again, alone'; \
+	  $(PYTEST) -rs --last-failed --last-failed-no-failures none --timeout 180 tests/e2e; }
 
 bench: dist $(VENV)/.requirements
 	tests/bench/run
