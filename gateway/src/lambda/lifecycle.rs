@@ -169,7 +169,9 @@ impl Lambda {
         match settled {
             Ok(((), change)) => {
                 if let Err(error) = change.durable().await {
+                    // Taken back with what was prepared: the old environments stay in force and the next read tries again.
                     tracing::error!(%arn, %error, "a function's new state could not be stored");
+                    retired = None;
                 }
             }
             Err(error) => tracing::debug!(%arn, %error, "nothing to settle"),
