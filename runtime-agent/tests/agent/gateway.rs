@@ -433,3 +433,10 @@ pub fn code_in(parent: &Path, files: &[(&str, &str)]) -> TempDir {
     }
     folder
 }
+
+/// Resident memory of a process in KiB.
+pub fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}

@@ -122,7 +122,7 @@ fn answers_that_nobody_reads_do_not_pile_up() {
     let (silent, _client) = Silent::ready(|_| {});
     let mut client = silent.client();
     let mut writer = client.socket.try_clone().unwrap();
-    let resident = || crate::measure::resident(silent.gateway.agent_pid());
+    let resident = || crate::gateway::resident(silent.gateway.agent_pid());
     std::thread::scope(|scope| {
         let sending = scope.spawn(move || {
             for _ in 0..COUNT / 100 {

@@ -1,7 +1,6 @@
 //! The function's log: where its events begin and end, in which order, and what happens when there is too much of it.
 
-use crate::gateway::{Gateway, claim, code};
-use crate::measure::resident;
+use crate::gateway::{Gateway, claim, code, resident};
 use crate::provided::ECHO;
 use crate::python_library::python;
 use warmpod_link::worker::RuntimeSpec;

@@ -13,7 +13,6 @@ mod failures;
 mod hostile;
 mod link;
 mod logs;
-mod measure;
 mod memory;
 mod provided;
 mod python;
