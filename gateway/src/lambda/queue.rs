@@ -111,7 +111,6 @@ impl Queue {
         };
         let stored = self.store.submit(Write::PutEvent {
             request_id: request.to_string(),
-            function_arn: function.arn(),
             document: text(&document)?,
             payload: payload.clone(),
             accepted_ms: now,

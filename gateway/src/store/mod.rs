@@ -50,7 +50,7 @@ pub enum StoreError {
 pub enum Write {
     PutFunction { arn: String, document: String },
     DeleteFunction { arn: String },
-    PutEvent { request_id: String, function_arn: String, document: String, payload: bytes::Bytes, accepted_ms: i64 },
+    PutEvent { request_id: String, document: String, payload: bytes::Bytes, accepted_ms: i64 },
     UpdateEvent { request_id: String, document: String },
     DeleteEvent { request_id: String },
 }
@@ -186,11 +186,10 @@ async fn write_batch(connection: &mut SqliteConnection, batch: &[Submitted]) -> 
                     .bind(document)
             }
             Write::DeleteFunction { arn } => sqlx::query("DELETE FROM function WHERE arn = ?").bind(arn),
-            Write::PutEvent { request_id, function_arn, document, payload, accepted_ms } => sqlx::query(
-                "INSERT INTO event (request_id, function_arn, document, payload, accepted_ms) VALUES (?, ?, ?, ?, ?)",
+            Write::PutEvent { request_id, document, payload, accepted_ms } => sqlx::query(
+                "INSERT INTO event (request_id, document, payload, accepted_ms) VALUES (?, ?, ?, ?)",
             )
             .bind(request_id)
-            .bind(function_arn)
             .bind(document)
             .bind(&payload[..])
             .bind(accepted_ms),

@@ -12,7 +12,6 @@ CREATE TABLE function (
 -- The asynchronous invocation queue. A row is there before its caller reads 202 and until its last attempt is over.
 CREATE TABLE event (
     request_id TEXT PRIMARY KEY NOT NULL,
-    function_arn TEXT NOT NULL,
     document TEXT NOT NULL,
     payload BLOB NOT NULL,
     accepted_ms INTEGER NOT NULL
