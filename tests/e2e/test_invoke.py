@@ -129,6 +129,18 @@ def test_a_bad_invocation_type_is_a_validation_error(client, function):
         client.invoke(FunctionName=function(ECHO), InvocationType="Maybe")
 
 
+def test_an_unknown_log_type_is_refused(client, function):
+    with refused("ValidationException", 400, match="^1 validation error detected: Value 'Head' at 'logType' failed to satisfy constraint: Member must satisfy enum value set: \\[None, Tail\\]$"):
+        client.invoke(FunctionName=function(ECHO), LogType="Head")
+
+
+@pytest.mark.parametrize("header", ["x-amz-durable-execution-name", "x-amz-tenant-id"])
+def test_an_invocation_of_a_kind_that_is_not_here_is_refused_and_not_run(gateway, function, header):
+    path = f"/2015-03-31/functions/{function(ECHO)}/invocations"
+    status, headers, _ = gateway.request("POST", path, b"{}", {header: "x"})
+    assert (status, headers["x-amzn-errortype"]) == (501, "NotImplementedException")
+
+
 @pytest.mark.parametrize(
     "body, text",
     [

@@ -45,6 +45,11 @@ async fn run(
     let qualifier = parts.uri.query().and_then(qualifier).map(decoded).transpose()?;
     let headers = &parts.headers;
     let kind = InvocationType::parse(text(headers, "x-amz-invocation-type"))?;
+    if headers.contains_key("x-amz-durable-execution-name") || headers.contains_key("x-amz-tenant-id") {
+        return Err(LambdaError::NotImplemented(
+            "Durable executions and tenant isolation are not implemented by this endpoint; call Invoke without their headers".into(),
+        ));
+    }
     let limit = if kind == InvocationType::Event { MAX_ASYNCHRONOUS } else { MAX_SYNCHRONOUS };
     let payload = match read_body(body, limit).await {
         Ok(payload) => payload,
@@ -61,7 +66,7 @@ async fn run(
         name: &name,
         qualifier: qualifier.as_deref(),
         kind,
-        tail: text(headers, "x-amz-log-type") == Some("Tail"),
+        tail: asks_for_tail(text(headers, "x-amz-log-type"))?,
         client_context: text(headers, "x-amz-client-context"),
         trace: text(headers, "x-amzn-trace-id"),
         payload,
@@ -83,7 +88,8 @@ async fn run(
             if given.function_error {
                 headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
             }
-            if call_tail(&given.tail) {
+            // There is one only where it was asked for.
+            if !given.tail.is_empty() {
                 insert(headers, "x-amz-log-result", &STANDARD.encode(&given.tail));
             }
             answer
@@ -91,9 +97,14 @@ async fn run(
     })
 }
 
-/// An answer carries a tail only where one was asked for.
-fn call_tail(tail: &[u8]) -> bool {
-    !tail.is_empty()
+fn asks_for_tail(log_type: Option<&str>) -> Result<bool, LambdaError> {
+    match log_type {
+        None | Some("None") => Ok(false),
+        Some("Tail") => Ok(true),
+        Some(other) => Err(LambdaError::Validation(format!(
+            "1 validation error detected: Value '{other}' at 'logType' failed to satisfy constraint: Member must satisfy enum value set: [None, Tail]"
+        ))),
+    }
 }
 
 fn empty(status: StatusCode) -> Response<Full<Bytes>> {
